@@ -41,6 +41,11 @@ export const CONFIG: TrainingConfig = {
   ema: 0,
   schedule: { kind: 'cosine', warmupRounds: 3, finalFraction: 0.1, decayRounds: 0 },
   codec: 'fp32',
+  localSteps: 1,
+  tracks: 0,
+  outerLearningRate: 0.7,
+  outerMomentum: 0.9,
+  windowOffset: 0,
   leaseStreams: 0,
 };
 
@@ -272,7 +277,7 @@ export async function trainAlone(config: TrainingConfig = CONFIG): Promise<{ los
   const everyStream = Uint32Array.from({ length: config.streams }, (_, stream) => stream);
   const losses: number[] = [];
   for (let round = 0; round < config.rounds; round++) {
-    if (round % streams.roundsPerPass === 0) states.fill(0);
+    if (round % streams.windowsPerPass === 0) states.fill(0);
     const windows = Array.from({ length: config.streams }, (_, stream) => [...streams.streamWindow(stream, round)]);
     engine.setParameters(replica.parameters);
     const result = await engine.gradient({

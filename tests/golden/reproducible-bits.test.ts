@@ -51,13 +51,43 @@ const MODELS: Readonly<Record<string, ModelConfig>> = {
 };
 
 const DIGESTS: Readonly<Record<string, Readonly<Record<GradientCodec, string>>>> = {
-  'lstm 192': { fp16: '3d86b34464706bee', int8: 'c8dacaaa92ba0b52', fp32: '0c9d8c091fabbef9' },
-  'lstm 2x21, embedding, layer norm': { fp16: '01981bf5a25f9780', int8: '72eccf0b3929cd1b', fp32: '185533efbb80e322' },
-  'gru 2x24, dropout': { fp16: '015eeaa221b271f6', int8: '4bbf801f3901c5e2', fp32: '1c146265ef470592' },
-  'lstm 2x20, dropout on the output too': { fp16: '9f11ad1f144a393b', int8: 'c26851a82d52fe35', fp32: '4deb3158f19b8ca2' },
-  'gru-reset-after 3x20, tied': { fp16: '485d4ee473501178', int8: '0e7b2482c8d0631d', fp32: '9a7392beb887bba3' },
-  'rnn-tanh 2x17': { fp16: 'ec894b0cca7055ee', int8: '519c6eacedb54afe', fp32: '5f5ed1867118f71d' },
-  'rnn-relu 2x32': { fp16: 'b4fca22f6b5be80f', int8: '67fcc9c70cb3d99a', fp32: 'df594901dfcb38c3' },
+  'lstm 192': { fp16: '3d86b34464706bee', int8: 'c8dacaaa92ba0b52', 'int8-both': '356e792ba7f7425e', fp32: '0c9d8c091fabbef9' },
+  'lstm 2x21, embedding, layer norm': {
+    fp16: '01981bf5a25f9780',
+    int8: '72eccf0b3929cd1b',
+    'int8-both': '520798314ddfacc1',
+    fp32: '185533efbb80e322',
+  },
+  'gru 2x24, dropout': {
+    fp16: '015eeaa221b271f6',
+    int8: '4bbf801f3901c5e2',
+    'int8-both': '66e52196e6b377c0',
+    fp32: '1c146265ef470592',
+  },
+  'lstm 2x20, dropout on the output too': {
+    fp16: '9f11ad1f144a393b',
+    int8: 'c26851a82d52fe35',
+    'int8-both': '595ea7df9de78451',
+    fp32: '4deb3158f19b8ca2',
+  },
+  'gru-reset-after 3x20, tied': {
+    fp16: '485d4ee473501178',
+    int8: '0e7b2482c8d0631d',
+    'int8-both': '2b294fd40c2a8c43',
+    fp32: '9a7392beb887bba3',
+  },
+  'rnn-tanh 2x17': {
+    fp16: 'ec894b0cca7055ee',
+    int8: '519c6eacedb54afe',
+    'int8-both': 'd96a702308260354',
+    fp32: '5f5ed1867118f71d',
+  },
+  'rnn-relu 2x32': {
+    fp16: 'b4fca22f6b5be80f',
+    int8: '67fcc9c70cb3d99a',
+    'int8-both': '3fedbd060e9123ae',
+    fp32: 'df594901dfcb38c3',
+  },
 };
 
 const engines: Engine[] = [];
@@ -135,7 +165,8 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
     const { factor } = ledger.finish(measures.map(({ squares }) => squares));
     const parts = sums.flatMap((sum, index) => {
       const body = new Uint8Array(sum.updateBytes);
-      for (const chunk of sum.chunks) sum.encode(chunk, factor, body.subarray(chunk.offset, chunk.offset + chunk.bytes));
+      for (const chunk of sum.chunks)
+        sum.encode(chunk, { round, factor }, body.subarray(chunk.offset, chunk.offset + chunk.bytes));
       return places
         .leaving(cut[index])
         .map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));

@@ -1,33 +1,36 @@
 /** The coordinator's auditor: the reference engine in simulated time. */
 import { differenceOf } from '@troupe/collective';
 import type { AuditFinding, AuditJob, Auditor, VerifyJob } from '@troupe/conductor';
-import { createLayout, stateSize } from '@troupe/model';
+import { createLayout, stateSize, takeLocalSteps, type Gradient } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
+import { createReplica } from '@troupe/optim';
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Host } from './host.js';
 
 const CHARS_PER_SECOND = 500;
 
 export function createSimulatedAuditor(config: TrainingConfig, host: Host): Auditor {
-  const { model, streams, window, codec, seed, leaseStreams } = config;
+  const { model, streams, window, localSteps, codec, seed, leaseStreams } = config;
   const tensorSizes = createLayout(model).tensors.map(({ size }) => size);
   const shape = { codec, seed, tensorSizes, stateFloats: stateSize(model) };
   const engine = createReferenceEngine(model, { maxStreams: streams, maxWindow: window });
   let queue: Promise<unknown> = Promise.resolve();
-  const audit = async ({ parameters, batch, claim }: AuditJob): Promise<AuditFinding> => {
-    await host.sleep((batch.streams * batch.window * 1000) / CHARS_PER_SECOND);
+  const optimizer = createReplica({ size: createLayout(model).size, optimizer: config.optimizer });
+  const compute = async ({ parameters, batch, local }: VerifyJob): Promise<Gradient> => {
+    const { streams: count, window: characters } = batch;
+    await host.sleep((count * characters * localSteps * 1000) / CHARS_PER_SECOND);
     engine.setParameters(parameters);
-    const reason = differenceOf(shape, claim, await engine.gradient(batch), leaseStreams > 0);
+    return local ? (await takeLocalSteps(parameters, local, { engine, optimizer }))! : engine.gradient(batch);
+  };
+  const audit = async ({ claim, ...job }: AuditJob): Promise<AuditFinding> => {
+    const reason = differenceOf(shape, claim, await compute(job), leaseStreams > 0);
     return reason === undefined ? { verdict: 'sound', reason: '' } : { verdict: 'wrong', reason };
   };
-  const verify = async ({ parameters, batch }: VerifyJob): Promise<boolean> => {
-    await host.sleep((batch.streams * batch.window * 1000) / CHARS_PER_SECOND);
-    engine.setParameters(parameters);
-    return engine.gradient(batch).then(
+  const verify = (job: VerifyJob): Promise<boolean> =>
+    compute(job).then(
       () => true,
       () => false,
     );
-  };
   const inTurn = <T>(job: () => Promise<T>): Promise<T> => {
     const done = queue.then(job);
     queue = done.catch(() => undefined);

@@ -4,7 +4,7 @@ import type { Truth } from './audit.js';
 import { BROKEN_PROMISES, FAULTS, possibleIn, type Cluster, type Fault } from './faults.js';
 import { createRandom, type Random } from './random.js';
 import { createSimulation, describe, type Simulation } from './simulation.js';
-import { BY_SPEED, REPRODUCIBLE, trainAlone } from './training.js';
+import { BY_SPEED, LOCAL, REPRODUCIBLE, REPRODUCIBLE_LOCAL, trainAlone } from './training.js';
 
 /** Faults strike only before this time; after it the cluster must recover by itself. */
 const STORM_MS = 120_000;
@@ -13,6 +13,8 @@ const MAX_FAULTS = 40;
 /** One storm in this number has gradients and snapshots of several chunks, on slow links. */
 const LARGE_EVERY = 10;
 const LARGE: TrainingConfig['model'] = { ...BY_SPEED.model, hidden: 48 };
+/** One storm in this number has local rounds. */
+const LOCAL_EVERY = 4;
 
 export interface StormOptions {
   readonly seed: number;
@@ -67,7 +69,9 @@ function codecOf(seed: number): TrainingConfig['codec'] {
 export async function weather(options: StormOptions): Promise<Weathered> {
   const { seed, reproducible, separate, reducers = 0, peers = false, rounds = 60 } = options;
   const random = createRandom(seed);
-  const base = reproducible ? { ...REPRODUCIBLE, codec: codecOf(seed) } : BY_SPEED;
+  const local = seed % LOCAL_EVERY === 3;
+  const [exactly, bySpeed] = local ? [REPRODUCIBLE_LOCAL, LOCAL] : [REPRODUCIBLE, BY_SPEED];
+  const base = reproducible ? { ...exactly, codec: codecOf(seed) } : bySpeed;
   const large = seed % LARGE_EVERY === 0;
   const config = large ? { ...base, rounds: Math.ceil(rounds / 3), model: LARGE } : { ...base, rounds };
   const speeds = Array.from({ length: 2 + Math.floor(random.next() * 4) }, () => 10 ** random.between(1.6, 2.8));

@@ -1,5 +1,5 @@
 /** How many workers `troupe train` starts on this machine, and with how many threads. */
-import type { TrainingConfig } from '@troupe/config';
+import { isLocal, type TrainingConfig } from '@troupe/config';
 import { GPU_ENGINES, takesThreads, type EngineChoice } from '@troupe/engines';
 import { THREADS_OPTION } from '@troupe/engines/options';
 import { counted } from './terminal/style.js';
@@ -32,7 +32,7 @@ export interface LocalWorkers {
 export function planLocalWorkers(
   { engine, workers, threads }: LocalWishes,
   cores: number,
-  { streams, leaseStreams }: Pick<TrainingConfig, 'streams' | 'leaseStreams'>,
+  { streams, leaseStreams, localSteps, tracks }: Pick<TrainingConfig, 'streams' | 'leaseStreams' | 'localSteps' | 'tracks'>,
 ): LocalWorkers {
   if (workers !== undefined) return { workers, threads: threads ?? 1, why: undefined };
   const fill = (each: number): number => Math.max(1, Math.min(Math.floor(cores / each), USUAL_MOST_WORKERS));
@@ -41,6 +41,7 @@ export function planLocalWorkers(
     return { workers: fill(1), threads: threads ?? 1, why: 'workers of a reproducible run have one thread each' };
   }
   if (threads !== undefined) return { workers: fill(threads), threads, why: undefined };
+  if (isLocal({ localSteps })) return { workers: Math.min(fill(1), tracks), threads: 1, why: 'one per core, for a track each' };
   if (!takesThreads(engine)) return { workers: fill(1), threads: 1, why: `${engine} takes one thread` };
   const most = Math.max(1, Math.floor(streams / STREAMS_PER_THREAD));
   if (cores === 1) return { workers: 1, threads: 1, why: 'it has one core' };

@@ -3,16 +3,19 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { claimOf, differenceOf, type Recomputed } from '@troupe/collective';
 import type { AuditFinding, AuditJob, VerifyJob } from '@troupe/conductor';
 import { openEngine } from '@troupe/engines/node';
-import { EngineError, type Batch, type Engine } from '@troupe/model';
+import { EngineError, takeLocalSteps, type Batch, type Engine } from '@troupe/model';
+import { createReplica, type Replica } from '@troupe/optim';
 import type { AuditData, AuditReply, AuditRequest } from './auditor.js';
 
-const { model, shape, window, maxStreams, reproducible } = workerData as AuditData;
+const { model, shape, window, optimizer, maxStreams, reproducible } = workerData as AuditData;
 const port = parentPort!;
 const limits = { maxStreams, maxWindow: window };
 /** A few units in the last place of a float32. */
 const PERTURBATION = 2 ** -21;
 
 let engine: Promise<Engine> | undefined;
+/** The optimizer of tracks, in a local run. */
+let inner: Replica | undefined;
 /** Its code has nothing in common with that of the native engine. Where that is absent, another instance computes a second time. */
 let second: Promise<Engine> | undefined;
 
@@ -40,9 +43,13 @@ async function isStable(engine: Engine, job: AuditJob, computed: Recomputed): Pr
   return differenceOf(shape, claimOf(shape, job.claim, perturbed), computed, false) === undefined;
 }
 
-/** A large lease is computed in parts, which are summed in float64. */
-async function compute(engine: Engine, { parameters, batch }: VerifyJob): Promise<Recomputed> {
+/** A large lease is computed in parts, which are summed in float64; a track cannot be divided. */
+async function compute(engine: Engine, { parameters, batch, local }: VerifyJob): Promise<Recomputed> {
   engine.setParameters(parameters);
+  if (local) {
+    inner ??= createReplica({ size: parameters.length, optimizer });
+    return (await takeLocalSteps(parameters, local, { engine, optimizer: inner }))!;
+  }
   if (batch.streams <= maxStreams) {
     const { gradient, endStates, lossSum } = await engine.gradient(batch);
     return { gradient: gradient.slice(), endStates: endStates.slice(), lossSum };

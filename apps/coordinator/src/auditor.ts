@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import type { AuditShape } from '@troupe/collective';
 import type { AuditFinding, AuditJob, Auditor, VerifyJob } from '@troupe/conductor';
 import type { ModelConfig } from '@troupe/model';
+import type { OptimizerConfig } from '@troupe/optim';
 import { createJobThread, type StartedThread } from './job-thread.js';
 
 export interface AuditData {
@@ -10,6 +11,8 @@ export interface AuditData {
   readonly shape: AuditShape;
   /** T */
   readonly window: number;
+  /** Of tracks, in a local run. */
+  readonly optimizer: OptimizerConfig;
   /** Streams that are computed at once; those of a larger lease come in turn. */
   readonly maxStreams: number;
   /** Workers compute the same bits as this thread. */

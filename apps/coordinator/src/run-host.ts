@@ -20,7 +20,7 @@ import {
 } from '@troupe/conductor';
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
-import { LIMITS, type SendBudget } from '@troupe/protocol';
+import { LIMITS, unitStreams, type SendBudget } from '@troupe/protocol';
 import { REPORT_FILE, reportPage } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
@@ -452,13 +452,14 @@ function openSide({ training: { config, split } }: Preparation): SideThread {
 }
 
 function openAuditor({ training: { config, layout, stateFloats } }: Preparation): AuditThread {
-  const { model, window, streams, leaseStreams, codec, seed } = config;
+  const { model, window, optimizer, streams, codec, seed } = config;
   return createAuditor({
     model,
     shape: { codec, seed, tensorSizes: layout.tensors.map(({ size }) => size), stateFloats },
     window,
-    // The bits of a reproducible lease depend on what is computed at once.
-    maxStreams: leaseStreams > 0 ? leaseStreams : Math.min(streams, AUDIT_STREAMS),
+    optimizer,
+    // The result of a track, and the bits of a reproducible lease, depend on what is computed at once.
+    maxStreams: unitStreams(config) || Math.min(streams, AUDIT_STREAMS),
     reproducible: isReproducible(config),
   });
 }

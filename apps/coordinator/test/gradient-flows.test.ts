@@ -7,7 +7,7 @@ const WINDOW = 8;
 
 const trainingOf = (rounds: number, cell = 'lstm', size = 1_000): Training =>
   ({
-    config: { streams: 1, window: WINDOW, rounds, model: { cell } },
+    config: { streams: 1, window: WINDOW, rounds, model: { cell }, localSteps: 1, windowOffset: 0 },
     layout: { size },
     replica: { parameters: new Float32Array(1) },
     streams: { streamWindow: () => new Uint16Array(9) },
@@ -85,7 +85,7 @@ describe('gradient flows', () => {
   it('begin with the hidden states that workers get, which are zeros where the streams wrap', async () => {
     const training = trainingOf(4);
     Object.assign(training, {
-      streams: { ...training.streams, roundsPerPass: 2 },
+      streams: { ...training.streams, windowsPerPass: 2 },
       states: { of: () => Float32Array.of(1, 2) },
     });
     const began: [number, number[]][] = [];

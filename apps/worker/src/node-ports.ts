@@ -101,7 +101,14 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
       // only one.
       const choice = not.length > 0 && !reproducible ? 'auto' : engine;
       const open = async (count: number): Promise<Engine> => {
-        const size = { model: config, streams: limits.maxStreams, leaseStreams: 0, window: limits.maxWindow };
+        const size = {
+          model: config,
+          streams: limits.maxStreams,
+          leaseStreams: 0,
+          window: limits.maxWindow,
+          localSteps: 1,
+          tracks: 0,
+        };
         const warning = checkMemory(size, reproducible ? 1 : count, memory());
         if (warning !== undefined) log(warning);
         return openEngine(choice, config, limits, {

@@ -1,7 +1,7 @@
 /** Compares what a worker sent for a lease with what somebody else computes for it. */
-import { createVectorMemory, INT8_BLOCK, type GradientPart, type VectorMemory } from '@troupe/optim';
-import { bytesOf, floatsAt, type GradientShape, type Segment } from './codec.js';
-import { createContributionReader, createContributionWriter, type CodedLease } from './contribution.js';
+import { createVectorMemory, decodeInt8, type CodedPart, type VectorMemory } from '@troupe/optim';
+import { bytesOf, createSegmentReader, floatsAt, type GradientShape, type Segment } from './codec.js';
+import { createContributionWriter, type CodedLease } from './contribution.js';
 import { createRangeLayout } from './ranges.js';
 
 /**
@@ -102,7 +102,7 @@ function gradientDifference(
   coded: Uint8Array,
   memory: VectorMemory,
 ): string | undefined {
-  const reader = createContributionReader(shape, memory);
+  const reader = createSegmentReader(shape, memory);
   const squares = Array.from(shape.tensorSizes, () => ({ difference: 0, own: 0 }));
   for (const segment of segments) {
     const [theirs, ours] = [claimed, coded].map((body) => decoded(reader.read(segment, partOf(body, segment)), memory));
@@ -129,11 +129,8 @@ function addSquares(squares: { difference: number; own: number }, theirs: Float3
   squares.own += own;
 }
 
-function decoded(part: GradientPart, memory: VectorMemory): Float32Array {
-  if (part.exponents !== undefined) {
-    const { exponents } = part;
-    return Float32Array.from(part.values, (value, i) => value * 2 ** exponents[Math.floor(i / INT8_BLOCK)]);
-  }
+function decoded(part: CodedPart, memory: VectorMemory): Float32Array {
+  if (part.exponents !== undefined) return decodeInt8(part);
   if (part.scale === undefined) return part.values;
   const values = new Float32Array(part.values.length);
   memory.decodeHalf(part.values, part.scale, values);

@@ -1,6 +1,6 @@
 import type { CodedPart, VectorMemory } from '@troupe/optim';
 import type { GradientCodec } from '@troupe/protocol';
-import { int8Bytes } from './int8.js';
+import { int8Bytes, int8Defect, int8In } from './int8.js';
 
 /** Layout of the bodies of a run's contributions and updates. */
 export interface GradientShape {
@@ -33,12 +33,19 @@ export interface Segment {
 }
 
 /** The codec of updates: with int8, only contributions are in int8. */
-export type UpdateCodec = Exclude<GradientCodec, 'int8'>;
+export type UpdateCodec = Exclude<GradientCodec, 'int8-both'>;
 
 /** The shape of a run's updates; `shape` is that of its contributions. The segments are the same, but for their bytes. */
 export function updateShape<S extends Pick<GradientShape, 'codec'>>(shape: S): S & { readonly codec: UpdateCodec } {
-  return { ...shape, codec: shape.codec === 'int8' ? 'fp16' : shape.codec };
+  return { ...shape, codec: UPDATE_CODECS[shape.codec] };
 }
+
+const UPDATE_CODECS: Readonly<Record<GradientCodec, UpdateCodec>> = {
+  fp16: 'fp16',
+  fp32: 'fp32',
+  int8: 'fp16',
+  'int8-both': 'int8',
+};
 
 /** The segments of a run's gradients, in layout order: a tensor is cut every SEGMENT_PARAMETERS. */
 export function segmentsOf({ codec, tensorSizes }: Pick<GradientShape, 'codec' | 'tensorSizes'>): readonly Segment[] {
@@ -68,6 +75,7 @@ function segmentBytes(codec: GradientCodec, length: number): number {
     case 'fp16':
       return 4 + Math.ceil(length / 2) * 4;
     case 'int8':
+    case 'int8-both':
       return int8Bytes(length);
     default:
       return codec satisfies never;
@@ -76,24 +84,30 @@ function segmentBytes(codec: GradientCodec, length: number): number {
 
 /**
  * Reads the bytes of one segment, little-endian. fp16: a float32 scale, then halves, padded to a multiple of four bytes; a value is half *
- * scale, and scales are powers of two, so decoding is exact. fp32: float32.
+ * scale, and scales are powers of two, so decoding is exact. int8: see int8.ts. fp32: float32.
  */
-export interface SegmentReader<P = CodedPart> {
+export interface SegmentReader {
   /** The values, as a view of `bytes` where it is aligned. */
-  read(segment: Segment, bytes: Uint8Array): P;
+  read(segment: Segment, bytes: Uint8Array): CodedPart;
   /** What is wrong with `part`: a scale that is not allowed, a NaN or an infinity; undefined when it is sound. */
-  defect(segment: Segment, part: P): string | undefined;
+  defect(segment: Segment, part: CodedPart): string | undefined;
+}
+
+/** A mean that is coded. */
+export interface CodedMean {
+  readonly round: number;
+  /** What the sum is multiplied by. */
+  readonly factor: number;
+  /** Largest magnitude of the sum. */
+  readonly largest: number;
 }
 
 /** Writes one segment into `bytes`, which is aligned to four. A value that is not finite stays so. */
 export interface SegmentWriter {
   /** `gradient` [P]. */
   encode(gradient: Float32Array, segment: Segment, bytes: Uint8Array): void;
-  /**
-   * float32(sum * factor), as `encode` would write it. `sum`, of the segment alone, is resident in the writer's memory; `largest` is its
-   * largest magnitude.
-   */
-  encodeMean(sum: Float64Array, factor: number, largest: number, bytes: Uint8Array): void;
+  /** float32(sum * factor), as `encode` would write it. `sum`, of the segment alone, is resident in the writer's memory. */
+  encodeMean(segment: Segment, sum: Float64Array, mean: CodedMean, bytes: Uint8Array): void;
 }
 
 /** Bytes of a coded gradient: of all its segments. */
@@ -111,13 +125,19 @@ export function updateBytes(shape: Pick<GradientShape, 'codec' | 'tensorSizes'>)
 }
 
 /** @param memory for the check of the values; absent: `defect` checks scales alone, because the optimizer step checks the values */
-export function createSegmentReader({ codec }: { readonly codec: UpdateCodec }, memory?: VectorMemory): SegmentReader {
+export function createSegmentReader({ codec }: Pick<GradientShape, 'codec'>, memory?: VectorMemory): SegmentReader {
   return {
     read({ from, to }, bytes) {
+      if (isInt8(codec)) return int8In(bytes, to - from);
       if (codec === 'fp32') return { values: floatsAt(bytes, 0, to - from) };
       return { values: halvesAt(bytes, 4, to - from), scale: floatsAt(bytes, 0, 1)[0] };
     },
-    defect({ tensor }, { values, scale }) {
+    defect({ tensor }, part) {
+      const { values, scale } = part;
+      if (part.exponents !== undefined) {
+        const defect = int8Defect(part, memory);
+        return defect && `in the gradient of tensor ${tensor}, ${defect}`;
+      }
       if (scale !== undefined && !isScale(scale))
         return `a scale of tensor ${tensor} is ${scale}, not a power of two between 2^-100 and 2^111`;
       return memory === undefined || memory.isFinite(values)
@@ -127,11 +147,13 @@ export function createSegmentReader({ codec }: { readonly codec: UpdateCodec }, 
   };
 }
 
+/** The values are written without noise that depends on a lease, so int8 is for updates alone; see createContributionWriter. */
 export function createSegmentWriter({ codec }: { readonly codec: UpdateCodec }, memory: VectorMemory): SegmentWriter {
+  if (codec === 'int8') return createInt8Writer(memory);
   if (codec === 'fp32') {
     return {
       encode: (gradient, { from, to }, bytes) => floatsAt(bytes, 0, to - from).set(gradient.subarray(from, to)),
-      encodeMean: (sum, factor, _, bytes) => memory.scaleToFloat(sum, factor, floatsAt(bytes, 0, sum.length)),
+      encodeMean: (_, sum, { factor }, bytes) => memory.scaleToFloat(sum, factor, floatsAt(bytes, 0, sum.length)),
     };
   }
   const begin = (scale: number, length: number, bytes: Uint8Array): Uint16Array => {
@@ -144,12 +166,32 @@ export function createSegmentWriter({ codec }: { readonly codec: UpdateCodec }, 
       const scale = scaleFor(memory.maxMagnitude(values));
       memory.encodeHalf(values, 1 / scale, begin(scale, values.length, bytes));
     },
-    encodeMean(sum, factor, largest, bytes) {
+    encodeMean(_, sum, { factor, largest }, bytes) {
       // Multiplying and rounding preserve the order of magnitudes: the largest of the sum becomes the largest of the mean.
       const scale = scaleFor(Math.fround(largest * factor));
       memory.scaleToHalf(sum, factor, 1 / scale, begin(scale, sum.length, bytes));
     },
   };
+}
+
+/** Names the noise of updates, which all replicas read from the same bytes. No lease has this stream. */
+const UPDATE_KEY = { seed: 0x6d65616e, stream: 0xffffffff };
+
+function createInt8Writer(memory: VectorMemory): SegmentWriter {
+  const encode = (values: Float32Array, round: number, { from, to }: Segment, bytes: Uint8Array): void =>
+    memory.encodeInt8(values, { ...UPDATE_KEY, round, first: from }, int8In(bytes, to - from));
+  return {
+    encode: (gradient, segment, bytes) => encode(gradient.subarray(segment.from, segment.to), 0, segment, bytes),
+    encodeMean(segment, sum, { factor, round }, bytes) {
+      const mean = new Float32Array(sum.length);
+      memory.scaleToFloat(sum, factor, mean);
+      encode(mean, round, segment, bytes);
+    },
+  };
+}
+
+export function isInt8(codec: GradientCodec): boolean {
+  return codec === 'int8' || codec === 'int8-both';
 }
 
 /** Consecutive segments that travel in one chunk. */

@@ -1,10 +1,10 @@
 /** The exact sum of a range of a round's gradients, segment by segment. */
-import type { GradientPart, VectorMemory } from '@troupe/optim';
-import { SEGMENT_PARAMETERS, type Segment, type SegmentWriter } from './codec.js';
+import type { CodedPart, VectorMemory } from '@troupe/optim';
+import { SEGMENT_PARAMETERS, type CodedMean, type Segment, type SegmentWriter } from './codec.js';
 
 /** What a range of a gradient arrives in: one part per segment, in layout order. */
 export interface Carrier {
-  readonly gradient: readonly GradientPart[];
+  readonly gradient: readonly CodedPart[];
 }
 
 export interface SegmentMeasures {
@@ -25,7 +25,7 @@ export interface GradientSum<C extends Carrier> {
   /** Of each segment. To be called once, when all gradients are added. */
   measure(): readonly SegmentMeasures[];
   /** Writes float32(sum * factor) of a segment; `measure` has been called. */
-  encodeMean(segment: Segment, factor: number, largest: number, bytes: Uint8Array): void;
+  encodeMean(segment: Segment, mean: CodedMean, bytes: Uint8Array): void;
 }
 
 /**
@@ -92,10 +92,10 @@ export function createGradientSum<C extends Carrier>(
         const { squares, largest } = memory.addLast(values, [kept.at(-1)!.gradient[segment.index]], fresh);
         return { squares, largest: largest[0] };
       }),
-    encodeMean(segment, factor, largest, bytes) {
+    encodeMean(segment, mean, bytes) {
       const { values, fresh } = sumBeforeLast(segment);
       if (!stored) memory.add(values, [kept.at(-1)!.gradient[segment.index]], fresh);
-      writer.encodeMean(values, factor, largest, bytes);
+      writer.encodeMean(segment, values, mean, bytes);
     },
   };
 }

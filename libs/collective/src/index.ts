@@ -8,7 +8,7 @@ export {
   updateShape,
   type GradientShape,
 } from './codec.js';
-export { contributionBytes, createContributionReader, createContributionWriter, type CodedLease } from './contribution.js';
+export { contributionBytes, createContributionWriter, type CodedLease } from './contribution.js';
 export { CollectiveError } from './errors.js';
 export type {
   Collective,

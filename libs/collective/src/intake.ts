@@ -1,5 +1,5 @@
 /** What arrives of a range of a gradient, checked while the rest is on its way. */
-import type { GradientPart } from '@troupe/optim';
+import type { CodedPart } from '@troupe/optim';
 import type { Segment, SegmentReader } from './codec.js';
 
 /** A range of a coded gradient that arrives. */
@@ -7,7 +7,7 @@ export interface Intake {
   /** Where its bytes go. */
   readonly memory: Uint8Array;
   /** One part per segment, in layout order; complete when all bytes have arrived. */
-  readonly gradient: readonly GradientPart[];
+  readonly gradient: readonly CodedPart[];
   /** What is wrong with what has arrived so far. */
   readonly defect: string | undefined;
   take(piece: Uint8Array): void;
@@ -18,8 +18,8 @@ export interface Intake {
  * @param memory where the bytes go: as many as the segments have, aligned to four. Pieces are copied there at once, because the memory
  *   of many pieces that live as long as a round would make the collector work.
  */
-export function createIntake(segments: readonly Segment[], reader: SegmentReader<GradientPart>, memory: Uint8Array): Intake {
-  const gradient = new Array<GradientPart>(segments.length);
+export function createIntake(segments: readonly Segment[], reader: SegmentReader, memory: Uint8Array): Intake {
+  const gradient = new Array<CodedPart>(segments.length);
   let received = 0;
   let arrived = 0;
   let defect: string | undefined;

@@ -1,18 +1,19 @@
 /** The sum of one range of the parameters over the contributions of a round. */
-import { createVectorMemory, vectorMemoryBytes, type GradientPart, type KernelKind } from '@troupe/optim';
+import { createVectorMemory, vectorMemoryBytes, type KernelKind } from '@troupe/optim';
 import { LIMITS } from '@troupe/protocol';
 import {
   bytesOf,
   chunksOf,
+  createSegmentReader,
   createSegmentWriter,
   inChunk,
   updateShape,
+  type CodedMean,
   type GradientShape,
   type Segment,
   type SegmentChunk,
   type SegmentReader,
 } from './codec.js';
-import { createContributionReader } from './contribution.js';
 import { createGradientSum, gradientSumFloats, parametersIn, type GradientSum, type SegmentMeasures } from './gradient-sum.js';
 import { createIntake, type Intake } from './intake.js';
 import type { RangeLayout, SegmentRange } from './ranges.js';
@@ -61,7 +62,7 @@ export interface RangeSum {
    */
   add(key: string, last: boolean): readonly SegmentMeasures[] | undefined;
   /** Writes a chunk of float32(sum * factor) into `payload`, which has its length and is aligned to four bytes. The sum is complete. */
-  encode(chunk: SegmentChunk, factor: number, payload: Uint8Array): void;
+  encode(chunk: SegmentChunk, mean: Omit<CodedMean, 'largest'>, payload: Uint8Array): void;
 }
 
 /** @throws OptimError `out_of_memory` */
@@ -75,7 +76,7 @@ class Sum implements RangeSum {
   readonly chunks: readonly SegmentChunk[];
   /** As they arrive. */
   readonly #arriving: readonly Segment[];
-  readonly #reader: SegmentReader<GradientPart>;
+  readonly #reader: SegmentReader;
   readonly #sum: GradientSum<Intake>;
   /** Memory of coded gradients that nothing refers to. */
   readonly #spare: Uint8Array[] = [];
@@ -95,7 +96,7 @@ class Sum implements RangeSum {
     this.updateBytes = bytesOf(segments);
     this.chunks = chunksOf(segments, LIMITS.chunkBytes);
     const memory = createVectorMemory(vectorMemoryBytes({ float64: gradientSumFloats(parametersIn(segments)) }), kind);
-    this.#reader = createContributionReader(shape, memory);
+    this.#reader = createSegmentReader(shape, memory);
     this.#sum = createGradientSum(segments, createSegmentWriter(updateShape(shape), memory), memory);
   }
 
@@ -161,9 +162,9 @@ class Sum implements RangeSum {
     return this.#counting[this.#added.size];
   }
 
-  encode(chunk: SegmentChunk, factor: number, payload: Uint8Array): void {
+  encode(chunk: SegmentChunk, mean: Omit<CodedMean, 'largest'>, payload: Uint8Array): void {
     for (const { segment, bytes } of inChunk(chunk, payload)) {
-      this.#sum.encodeMean(segment, factor, this.#measures![segment.index].largest, bytes);
+      this.#sum.encodeMean(segment, { ...mean, largest: this.#measures![segment.index].largest }, bytes);
     }
   }
 }

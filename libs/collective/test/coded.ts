@@ -1,10 +1,11 @@
-import { createVectorMemory, type CodedPart, type CodedVector, type GradientPart } from '@troupe/optim';
+import { createVectorMemory, decodeInt8, vectorMemoryBytes, type CodedPart, type CodedVector } from '@troupe/optim';
 import {
   contributionBytes,
-  createContributionReader,
   createContributionWriter,
   createSegmentReader,
+  createSegmentWriter,
   segmentsOf,
+  updateBytes,
   updateShape,
   type CodedLease,
   type GradientShape,
@@ -14,11 +15,12 @@ import {
 export function floats(coded: CodedVector): Float32Array {
   if (coded instanceof Float32Array) return coded;
   const memory = createVectorMemory(0);
-  const parts = coded.map(({ values, scale }) => {
-    if (values instanceof Float32Array) return [...values];
-    const part = new Float32Array(values.length);
-    memory.decodeHalf(values, scale!, part);
-    return [...part];
+  const parts = coded.map((part) => {
+    if (part.exponents !== undefined) return [...decodeInt8(part)];
+    if (part.scale === undefined) return [...part.values];
+    const values = new Float32Array(part.values.length);
+    memory.decodeHalf(part.values, part.scale, values);
+    return [...values];
   });
   return Float32Array.from(parts.flat());
 }
@@ -35,9 +37,26 @@ export function encoded(shape: GradientShape, gradient: Float32Array, room = 0, 
   return body;
 }
 
+/** The body of the update with this mean. */
+export function encodedUpdate(run: GradientShape, mean: Float32Array, round: number): Uint8Array {
+  const shape = updateShape(run);
+  const memory = createVectorMemory(vectorMemoryBytes({ float64: [mean.length] }));
+  const sum = memory.allocateFloat64(mean.length);
+  sum.set(mean);
+  const body = new Uint8Array(updateBytes(run));
+  const writer = createSegmentWriter(shape, memory);
+  for (const segment of segmentsOf(shape)) {
+    const values = sum.subarray(segment.from, segment.to);
+    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const bytes = body.subarray(segment.offset, segment.offset + segment.bytes);
+    writer.encodeMean(segment, values, { round, factor: 1, largest }, bytes);
+  }
+  return body;
+}
+
 /** Of the body of a contribution. */
-export function contributionParts(shape: GradientShape, body: Uint8Array): GradientPart[] {
-  const reader = createContributionReader(shape, createVectorMemory(0));
+export function contributionParts(shape: GradientShape, body: Uint8Array): CodedPart[] {
+  const reader = createSegmentReader(shape, createVectorMemory(0));
   return segmentsOf(shape).map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));
 }
 

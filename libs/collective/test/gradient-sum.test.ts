@@ -3,8 +3,9 @@ import { GRADIENT_CODECS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import { createSegmentWriter, segmentsOf, updateBytes, updateShape, type GradientShape } from '../src/index.js';
 import { createGradientSum, gradientSumFloats } from '../src/gradient-sum.js';
-import { contributionParts, encoded } from './coded.js';
+import { contributionParts, encoded, encodedUpdate } from './coded.js';
 
+const ROUND = 4;
 const SIZE = 20_007;
 const LAYOUT = { tensorSizes: [7, 20_000], stateFloats: 1 };
 
@@ -33,7 +34,7 @@ function summed(shape: GradientShape, count: number, rounds = 1) {
     squares = measures.reduce((total, each) => total + each.squares, 0);
     for (const segment of segments) {
       const bytes = body.subarray(segment.offset, segment.offset + segment.bytes);
-      sum.encodeMean(segment, 1 / count, measures[segment.index].largest, bytes);
+      sum.encodeMean(segment, { round: ROUND, factor: 1 / count, largest: measures[segment.index].largest }, bytes);
     }
   }
   return { body, squares };
@@ -46,7 +47,7 @@ function expected(shape: GradientShape, count: number) {
   for (let k = 0; k < count; k++) memory.add(sum, contributionParts(shape, encoded(shape, gradient(k))), k === 0);
   const mean = new Float32Array(SIZE);
   memory.scaleToFloat(sum, 1 / count, mean);
-  return { body: encoded(updateShape(shape), mean), squares: sum.reduce((total, x) => total + x * x, 0) };
+  return { body: encodedUpdate(shape, mean, ROUND), squares: sum.reduce((total, x) => total + x * x, 0) };
 }
 
 describe.each(GRADIENT_CODECS)('the sum of gradients in %s', (codec) => {

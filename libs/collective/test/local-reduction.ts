@@ -87,7 +87,7 @@ export function createLocalReduction(config: LocalConfig): LocalReduction {
     const parts = sums.flatMap((sum) =>
       sum.chunks.flatMap((chunk) => {
         const payload = new Uint8Array(chunk.bytes);
-        sum.encode(chunk, factor, payload);
+        sum.encode(chunk, { round: head.round, factor }, payload);
         return [...payload];
       }),
     );

@@ -372,7 +372,8 @@ describe('an update that must not be applied', () => {
   });
   const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
   const range = { type: 'updateRange', round: 0, ...ALL } as const;
-  const newReplica = () => createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
+  const newReplica = () =>
+    createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0, nesterov: false } });
 
   async function joined() {
     const [near, far] = createMemoryPair();

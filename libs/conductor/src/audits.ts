@@ -1,13 +1,13 @@
 /** Has leases of volunteers computed again, and tells the all-reduce service what comes of it. */
 import type { Claim, ReduceAudit } from '@troupe/collective';
-import { aborted } from '@troupe/protocol';
+import { aborted, isLocal } from '@troupe/protocol';
 import type { ConductorEvent } from './events.js';
 import type { AuditFinding, AuditJob, Auditor, ConductorPorts, VerifyJob } from './ports.js';
 import type { ReduceLink } from './reduce-link.js';
-import { batchOf, type Training } from './training.js';
+import { batchOf, localLeaseOf, type Training } from './training.js';
 
 export interface AuditsParts {
-  readonly training: Pick<Training, 'config' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
+  readonly training: Pick<Training, 'config' | 'streams' | 'states' | 'stateFloats' | 'replica' | 'knobs' | 'held'>;
   /** Absent: nobody is audited, and nothing asks for it. */
   readonly auditor: Auditor | undefined;
   readonly reduce: Pick<ReduceLink, 'rule'>;
@@ -116,6 +116,11 @@ export class Audits {
   }
 
   #leaseOf(round: number, streams: readonly number[]): VerifyJob {
-    return { parameters: this.#parts.training.replica.parameters.slice(), batch: batchOf(this.#parts.training, round, streams) };
+    const { training } = this.#parts;
+    return {
+      parameters: training.replica.parameters.slice(),
+      batch: batchOf(training, round, streams),
+      ...(isLocal(training.config) && { local: localLeaseOf(training, round, streams) }),
+    };
   }
 }

@@ -1,7 +1,7 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
 import { largestState } from '@troupe/model';
 import { createCreditLedger, type CreditLedger, type RunStatus, type WorkerState, type WorkerView } from '@troupe/run';
-import { aborted, type SendBudget, type Topology } from '@troupe/protocol';
+import { aborted, unitStreams, type SendBudget, type Topology } from '@troupe/protocol';
 import { createRunState, oldestUnverified, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { Audits } from './audits.js';
@@ -419,12 +419,12 @@ async function host(options: ConductorOptions, owner: string, signal: AbortSigna
     runId,
     owner,
     streams: config.streams,
-    window: config.window,
+    window: config.window * config.localSteps,
     codec: config.codec,
     ordered: config.leaseStreams > 0,
     tensorSizes: layout.tensors.map((tensor) => tensor.size),
     stateFloats,
-    largestState: largestState(config.model, training.streams.roundsPerPass * config.window),
+    largestState: largestState(config.model, training.streams.windowsPerPass * config.window),
     reducers,
     deadline: (ms) => ports.deadline(ms),
     signal,
@@ -461,14 +461,16 @@ function runSettings({
   auditor,
   ports,
 }: ConductorOptions): RunSettings {
-  const { rounds, window, leaseStreams } = config;
+  const { rounds, window, localSteps, windowOffset } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
   return {
     streams: config.streams,
-    window,
+    window: window * localSteps,
     rounds,
-    leaseStreams,
-    windowsPerPass: streams.roundsPerPass,
+    leaseStreams: unitStreams(config),
+    windowsPerPass: streams.windowsPerPass,
+    localSteps,
+    windowOffset,
     ...loss,
     ...cadences,
     topology: topology ?? 'auto',

@@ -1,7 +1,7 @@
 /** What a coordinator needs from its platform, which is a Node process or a simulation. */
 import type { Checkpoint } from '@troupe/checkpoint';
 import type { Claim, Collective } from '@troupe/collective';
-import type { Batch } from '@troupe/model';
+import type { Batch, LocalLease } from '@troupe/model';
 import type { MessageOf } from '@troupe/protocol';
 import type { RunEvent } from '@troupe/run';
 
@@ -40,7 +40,10 @@ export interface SideJobs {
 export interface AuditJob {
   /** [P], of the lease's round; the receiver's own. */
   readonly parameters: Float32Array;
+  /** Of the first window. */
   readonly batch: Batch;
+  /** In a local run, the whole lease. */
+  readonly local?: LocalLease;
   readonly claim: Claim;
 }
 

@@ -3,7 +3,6 @@
  * applies updates to the coordinator's replica. The scheduler's other effects become events of the run.
  */
 import { applyUpdate, type CollectiveHost, type ReduceUpdate } from '@troupe/collective';
-import { learningRateAt } from '@troupe/optim';
 import { encodeLeaseBody, ProtocolError } from '@troupe/protocol';
 import { bannedText, parkedText } from '@troupe/run';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
@@ -11,13 +10,13 @@ import type { ControlServer } from './control-server.js';
 import type { ConductorEvent, WorkerIdentity, WorkerMessage } from './events.js';
 import type { ReplicaState } from './seeding.js';
 import type { SnapshotSender } from './snapshot-sender.js';
-import type { Training } from './training.js';
+import { leaseWindows, stepOf, type Training } from './training.js';
 
 type Lease = Extract<RunEffect, { type: 'lease' }>;
 
 export interface ShellParts {
   /** The knobs are read when a round opens. */
-  readonly training: Pick<Training, 'config' | 'knobs' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
+  readonly training: Pick<Training, 'config' | 'knobs' | 'held' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
   /** The scheduler's. The shell owns it from here on. */
   readonly state: RunState;
   readonly reduce: Pick<CollectiveHost, 'subscribe' | 'usePeers' | 'openRound' | 'grant'>;
@@ -146,12 +145,8 @@ export class RunShell {
   }
 
   #openRound(round: number): void {
-    const { config, knobs, replica } = this.#parts.training;
-    const { learningRate: peak, clip } = knobs;
-    // A float32, because the last bit of a cosine may differ between releases of V8 and would show
-    // in every parameter.
-    const learningRate = Math.fround(learningRateAt(config.schedule, peak, round, config.rounds));
-    this.#parts.reduce.openRound({ round, learningRate, clip, parametersDigest: replica.digest() });
+    const { training, reduce } = this.#parts;
+    reduce.openRound({ round, ...stepOf(training, round), parametersDigest: training.replica.digest() });
   }
 
   #grant({ workerId, leaseId, round, streams, audit }: Lease): void {
@@ -159,13 +154,14 @@ export class RunShell {
   }
 
   #sendLease({ workerId, leaseId, round, streams: ids, states: sources, deadlineMs }: Lease): void {
-    const { config, states, streams, stateFloats } = this.#parts.training;
+    const { training, workers } = this.#parts;
+    const { config, states, stateFloats } = training;
     const given = ids.filter((_, i) => sources[i] === 'g').map((stream) => states.of(stream));
-    const shape = { streams: ids.length, window: config.window, given: given.length, stateFloats };
-    const windows = ids.map((stream) => streams.streamWindow(stream, round));
-    const body = encodeLeaseBody(shape, windows, given);
-    const { workers } = this.#parts;
-    workers.send(workerId, { type: 'lease', leaseId, round, streams: [...ids], states: sources, deadlineMs }, body);
+    const { windows, learningRates, local } = leaseWindows(training, round, ids);
+    const shape = { steps: config.localSteps, streams: ids.length, window: config.window, given: given.length, stateFloats };
+    const body = encodeLeaseBody(shape, { windows, states: given, learningRates });
+    const tracked = local && { local };
+    workers.send(workerId, { type: 'lease', leaseId, round, streams: [...ids], states: sources, deadlineMs, ...tracked }, body);
   }
 }
 

@@ -2,9 +2,18 @@
 import { CheckpointError, trainedParameters, type Checkpoint, type CorpusIdentity } from '@troupe/checkpoint';
 import { contributionBytes } from '@troupe/collective';
 import { createStreams, type CorpusSplit, type Streams, type Vocabulary } from '@troupe/corpus';
-import { createLayout, dropoutKeyOf, initialParameters, stateSize, type Batch, type ParameterLayout } from '@troupe/model';
-import { createReplica, snapshotBytes, type OptimizerState, type Replica } from '@troupe/optim';
-import { LIMITS, type TrainingConfig } from '@troupe/protocol';
+import {
+  createLayout,
+  dropoutKeyOf,
+  initialParameters,
+  localLease,
+  stateSize,
+  type Batch,
+  type LocalLease,
+  type ParameterLayout,
+} from '@troupe/model';
+import { createReplica, learningRateAt, snapshotBytes, type OptimizerState, type Replica } from '@troupe/optim';
+import { firstWindow, isLocal, LIMITS, roundOptimizer, type TrainingConfig } from '@troupe/protocol';
 import { isAverageBetter, lossOf, type EvaluationPoint } from '@troupe/run';
 import { createStreamStates, type StreamStates } from './stream-states.js';
 
@@ -45,6 +54,8 @@ export interface Training {
   /** The config with which the run started or resumed. `knobs` overrides it. */
   readonly config: TrainingConfig;
   readonly knobs: Knobs;
+  /** The knobs of the round that was asked for last; see knobsOf. */
+  readonly held: Knobs & { round: number };
   readonly vocabulary: Vocabulary;
   readonly corpus: CorpusIdentity;
   readonly split: CorpusSplit;
@@ -86,6 +97,7 @@ export function createTraining({ checkpoint, initial, evaluateEvery, ...source }
   return {
     ...source,
     knobs: { learningRate: config.learningRate, clip: config.clip },
+    held: { round: -1, learningRate: config.learningRate, clip: config.clip },
     round: checkpoint?.round ?? 0,
     // A run that may continue with another learning rate gets all the rounds again.
     roundsAboveLimit: isReproducible(config) ? roundsAboveLimitOf(checkpoint) : 0,
@@ -98,38 +110,113 @@ export function createTraining({ checkpoint, initial, evaluateEvery, ...source }
   };
 }
 
+/** The knobs that all leases of `round` have, whatever changes during the round: as they were when it was first asked for. */
+function knobsOf({ held, knobs }: Pick<Training, 'held' | 'knobs'>, round: number): Knobs {
+  if (held.round !== round) Object.assign(held, { round, ...knobs });
+  return held;
+}
+
+type Position = Pick<Training, 'config' | 'streams' | 'states' | 'stateFloats'>;
+
 /**
- * The batch of these streams in `round`, which must be the round that comes next: `training` holds the hidden states of no other. Where
- * the streams wrap, they are zeros.
+ * The first window of these streams in `round`, which must be the round that comes next: `training` holds the hidden states of no other.
+ * Where the streams wrap, they are zeros.
  */
-export function batchOf(
-  { config, streams, states, stateFloats }: Pick<Training, 'config' | 'streams' | 'states' | 'stateFloats'>,
-  round: number,
-  ids: readonly number[],
-): Batch {
+export function batchOf({ config, streams, states, stateFloats }: Position, round: number, ids: readonly number[]): Batch {
   const { window, model, seed } = config;
+  const first = firstWindow(config, round);
   const tokens = new Uint16Array(ids.length * (window + 1));
   const before = new Float32Array(ids.length * stateFloats);
-  const wraps = round % streams.roundsPerPass === 0;
+  const wraps = first % streams.windowsPerPass === 0;
   ids.forEach((stream, i) => {
-    tokens.set(streams.streamWindow(stream, round), i * (window + 1));
+    tokens.set(streams.streamWindow(stream, first), i * (window + 1));
     if (!wraps) before.set(states.of(stream), i * stateFloats);
   });
-  return { streams: ids.length, window, tokens, states: before, ...dropoutKeyOf(model, { seed, round, streams: ids }) };
+  return { streams: ids.length, window, tokens, states: before, ...dropoutKeyOf(model, { seed, round: first, streams: ids }) };
+}
+
+/** What a lease of these streams holds beside their states. */
+export interface LeaseWindows {
+  /** One window [T+1] per step and stream; step by step. */
+  readonly windows: readonly Uint16Array[];
+  /** [H] in a local round, otherwise empty. */
+  readonly learningRates: readonly number[];
+  readonly local?: { readonly clip: number; readonly wrapStep?: number };
+}
+
+export function leaseWindows(
+  training: Pick<Training, 'config' | 'streams' | 'knobs' | 'held'>,
+  round: number,
+  ids: readonly number[],
+): LeaseWindows {
+  const { config, streams } = training;
+  const knobs = knobsOf(training, round);
+  const first = firstWindow(config, round);
+  const steps = Array.from({ length: config.localSteps }, (_, step) => step);
+  const windows = steps.flatMap((step) => ids.map((stream) => streams.streamWindow(stream, first + step)));
+  if (!isLocal(config)) return { windows, learningRates: [] };
+  const wrapStep = steps.find((step) => step > 0 && (first + step) % streams.windowsPerPass === 0);
+  const local = { clip: knobs.clip, ...(wrapStep !== undefined && { wrapStep }) };
+  return { windows, learningRates: localRates(config, knobs, round), local };
+}
+
+/** What a track does in `round`; see batchOf. */
+export function localLeaseOf(
+  training: Position & Pick<Training, 'knobs' | 'held'>,
+  round: number,
+  ids: readonly number[],
+): LocalLease {
+  const { config } = training;
+  const { windows, learningRates, local } = leaseWindows(training, round, ids);
+  const { states } = batchOf(training, round, ids);
+  const tokens = new Uint16Array(windows.length * (config.window + 1));
+  windows.forEach((window, i) => tokens.set(window, i * (config.window + 1)));
+  return localLease(config.model, config.seed, {
+    streams: ids,
+    window: config.window,
+    first: firstWindow(config, round),
+    tokens,
+    states,
+    learningRates: Float32Array.from(learningRates),
+    ...local!,
+  });
+}
+
+/** The inner optimizer starts afresh in every round, and its first steps would be too long: their directions are of single gradients. */
+const LOCAL_WARMUP_STEPS = 10;
+
+/** The learning rate of each step [H] of a local round: that of the round, after a short warm-up. */
+function localRates({ schedule, rounds, localSteps }: TrainingConfig, { learningRate: peak }: Knobs, round: number): number[] {
+  const rate = learningRateAt(schedule, peak, round, rounds);
+  const warmup = Math.min(LOCAL_WARMUP_STEPS, Math.ceil(localSteps / 4));
+  return Array.from({ length: localSteps }, (_, step) => Math.fround(rate * Math.min(1, (step + 1) / warmup)));
+}
+
+/** How replicas step with the update of `round`. */
+export function stepOf(training: Pick<Training, 'config' | 'knobs' | 'held'>, round: number): Knobs {
+  const { config } = training;
+  const knobs = knobsOf(training, round);
+  // Steps of tracks are clipped, and their mean is no longer than the longest.
+  if (isLocal(config)) return { learningRate: Math.fround(config.outerLearningRate), clip: 0 };
+  const rate = learningRateAt(config.schedule, knobs.learningRate, round, config.rounds);
+  // A float32, because the last bit of a cosine may differ between releases of V8 and would show in every parameter.
+  return { learningRate: Math.fround(rate), clip: knobs.clip };
 }
 
 /**
  * The parts of a run travel as bodies of messages, of which the largest must fit.
  * @throws ModelTooLarge
  */
-export function requireFittingModel({ model, optimizer, codec, streams }: TrainingConfig): void {
+export function requireFittingModel(config: TrainingConfig): void {
+  const { model, codec, streams } = config;
+  const optimizer = roundOptimizer(config);
   const { size, tensors } = createLayout(model);
   const stateFloats = stateSize(model);
   const shape = { codec, tensorSizes: tensors.map((tensor) => tensor.size), stateFloats };
   if (snapshotBytes(size, optimizer) > LIMITS.bodyBytes) {
     const perParameter = snapshotBytes(1, optimizer) - snapshotBytes(0, optimizer);
     const most = Math.floor((LIMITS.bodyBytes - snapshotBytes(0, optimizer)) / perParameter);
-    const sgdFits = snapshotBytes(size, { kind: 'sgd', momentum: 0, weightDecay: 0 }) <= LIMITS.bodyBytes;
+    const sgdFits = snapshotBytes(size, { kind: 'sgd', momentum: 0, weightDecay: 0, nesterov: false }) <= LIMITS.bodyBytes;
     throw new ModelTooLarge(
       `the model has ${millions(size)} parameters, and with ${optimizer.kind} at most ${millions(most)} fit into a snapshot`,
       `Use a smaller --hidden or --embedding, or fewer --layers${sgdFits ? ', or --optimizer sgd, for which this model fits' : ''}.`,
@@ -159,7 +246,7 @@ export class ModelTooLarge extends Error {
 
 function requireSameRun(
   { round, cursors, corpus, parametersDigest }: Checkpoint,
-  source: Pick<TrainingSource, 'corpus'>,
+  { config, ...source }: Pick<TrainingSource, 'corpus' | 'config'>,
   streams: Streams,
   replica: Replica,
 ): void {
@@ -174,7 +261,7 @@ function requireSameRun(
     const parts = `it trains on ${corpus.trainFraction} of the text, and this release on ${trainFraction}`;
     refuse(parts, 'Continue it with the release of Troupe that wrote it.');
   }
-  if (cursors.some((cursor, stream) => cursor !== streams.cursor(stream, round))) {
+  if (cursors.some((cursor, stream) => cursor !== streams.cursor(stream, firstWindow(config, round)))) {
     refuse('its streams are at other positions of the text', 'Give the same text with --corpus PATH and the same --batch.');
   }
 }
@@ -185,7 +272,7 @@ function startingReplica(
   checkpoint: Checkpoint | undefined,
   initial: Float32Array | undefined,
 ): Replica {
-  const replica = createReplica({ size: layout.size, optimizer: config.optimizer, averageDecay: config.ema });
+  const replica = createReplica({ size: layout.size, optimizer: roundOptimizer(config), averageDecay: config.ema });
   const saved = checkpoint && trainedParameters(checkpoint);
   const start = saved?.parameters ?? initial ?? initialParameters(config.model, layout, config.seed, config.forgetBias);
   replica.setParameters(start, saved?.average);
@@ -337,7 +424,7 @@ export function takeCheckpoint(
     corpus,
     ...vectors,
     parametersDigest: replica.digest(),
-    cursors: Array.from({ length: config.streams }, (_, stream) => streams.cursor(stream, round)),
+    cursors: Array.from({ length: config.streams }, (_, stream) => streams.cursor(stream, firstWindow(config, round))),
     // Nothing random happens after the start: parameters and samples follow from the seed and the
     // round.
     rng: { seed: config.seed },

@@ -19,10 +19,15 @@ export const CONFIG: TrainingConfig = {
   learningRate: 0.5,
   forgetBias: 1,
   clip: 1,
-  optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0 },
+  optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0, nesterov: false },
   ema: 0,
   schedule: { kind: 'constant' },
   codec: 'fp32',
+  localSteps: 1,
+  tracks: 0,
+  outerLearningRate: 0.7,
+  outerMomentum: 0.9,
+  windowOffset: 0,
   leaseStreams: 0,
 };
 

@@ -196,7 +196,7 @@ describe('hidden states', () => {
   /** The states [streams, L, S, H] in the body of a lease that gives them all. */
   function given({ message, body }: (typeof sent)[number]): number[] {
     const { streams, states } = message as MessageOf<'lease'>;
-    const shape = { streams: streams.length, window: CONFIG.window, given: states.split('g').length - 1 };
+    const shape = { steps: 1, streams: streams.length, window: CONFIG.window, given: states.split('g').length - 1 };
     return [...decodeLeaseBody({ ...shape, stateFloats: training.stateFloats }, body).states];
   }
 

@@ -86,7 +86,7 @@ export interface Rule {
   /** The field to report when the condition does not hold. */
   readonly field: string;
   /** What the field must be: "must be as large as hidden when tied". */
-  readonly problem: string;
+  readonly problem: string | ((config: never) => string);
   readonly holds: (config: never) => boolean;
 }
 

@@ -23,8 +23,13 @@ export { shellAssignment, shellQuote } from './shell.js';
 export { negated, RUN_OPTIONS, STORED_OPTIONS, TOPOLOGIES, TUNABLE_OPTIONS, type Topology } from './run-options.js';
 export { modelConfig, modelProblem, parseTrainingConfig, TrainingConfigSchema, type ConfigProblem } from './schema.js';
 export {
+  firstWindow,
   GRADIENT_CODECS,
+  isLocal,
+  roundCharacters,
+  roundOptimizer,
   TRAINING,
+  unitStreams,
   type GradientCodec,
   type OptimizerConfig,
   type ScheduleConfig,

@@ -220,7 +220,12 @@ export const LIMITS = {
   /** V; ids travel as uint16. */
   vocabulary: 65_536,
   rounds: 100_000_000,
+  /** H. */
+  localSteps: 1_024,
+  /** All windows of a run; numbers of windows are keys of random numbers, which have 32 bits. */
+  windows: 4_000_000_000,
   learningRate: 1000,
+  outerLearningRate: 10,
   clip: 1e9,
   /** The text to train on, decompressed. Its ids are kept in memory. */
   corpusBytes: 2 * 1024 ** 3,

@@ -57,7 +57,10 @@ function objectSchema({ fields, rules = [] }: Group, strictness: Strictness, kin
       v.pipe(
         schema,
         v.forward(
-          v.check((config: Record<string, unknown>) => holds(config as never), problem),
+          v.check(
+            (config: Record<string, unknown>) => holds(config as never),
+            typeof problem === 'string' ? problem : ({ input }) => problem(input as never),
+          ),
           [field],
         ),
       ),

@@ -5,9 +5,9 @@ import { MODEL, type FullModelConfig } from './model.js';
 
 /**
  * Number format of gradients on the network: float16 with a power-of-two scale per segment; int8 with a power-of-two scale per 256 values
- * for what workers send, float16 for what they receive; or float32.
+ * for what workers send, and float16 for what they receive, or int8 for both; or float32.
  */
-export const GRADIENT_CODECS = ['fp16', 'int8', 'fp32'] as const;
+export const GRADIENT_CODECS = ['fp16', 'int8', 'int8-both', 'fp32'] as const;
 export type GradientCodec = (typeof GRADIENT_CODECS)[number];
 
 const WEIGHT_DECAY = {
@@ -28,6 +28,13 @@ const SGD = {
       option: { flag: '--momentum', placeholder: 'X', group: 'Training', help: 'sgd: momentum' },
     },
     weightDecay: WEIGHT_DECAY,
+    /** The step looks ahead, as in PyTorch (Sutskever et al. 2013). */
+    nesterov: {
+      type: 'switch',
+      default: false,
+      optional: true,
+      option: { flag: '--nesterov', group: 'Training', help: "sgd: Nesterov's form of momentum" },
+    },
   },
 } as const satisfies Group;
 
@@ -190,6 +197,69 @@ const TRAINING_FIELDS = {
       help: 'global steps; each takes one window of every stream',
     },
   },
+  /**
+   * H. 1: every round takes one window, and the optimizer steps with the mean gradient. Otherwise a round is local (DiLoCo: Douillard et al.
+   * 2023): each track takes H steps of `optimizer` by itself, whose state starts afresh, and the round steps with the mean of the differences.
+   */
+  localSteps: {
+    type: 'whole',
+    min: 1,
+    max: LIMITS.localSteps,
+    default: 1,
+    optional: true,
+    option: {
+      flag: '--local-steps',
+      placeholder: 'H',
+      group: 'Network',
+      help: 'steps that a track takes by itself before the results are averaged; above 1, workers on slow links have H times less to send (try 32), and each window counts a little less',
+    },
+  },
+  /** Tracks of a local round: track k is streams [k * B / tracks, (k + 1) * B / tracks). 0 when rounds are not local. */
+  tracks: {
+    type: 'whole',
+    min: 0,
+    max: LIMITS.streams,
+    default: 0,
+    optional: true,
+    option: {
+      flag: '--tracks',
+      placeholder: 'K',
+      group: 'Network',
+      help: 'with --local-steps: groups of streams that are trained apart, so as many workers can take part; it must divide --batch (default: the most up to 8 that do)',
+    },
+  },
+  /** Of the outer step, which is SGD with Nesterov momentum over the mean difference. */
+  outerLearningRate: {
+    type: 'real',
+    min: 0,
+    max: LIMITS.outerLearningRate,
+    default: 0.7,
+    optional: true,
+    option: {
+      flag: '--outer-lr',
+      placeholder: 'X',
+      group: 'Training',
+      help: 'with --local-steps: learning rate of the step with the mean difference',
+    },
+  },
+  outerMomentum: {
+    type: 'real',
+    min: 0,
+    max: 0.9999,
+    default: 0.9,
+    optional: true,
+    option: {
+      flag: '--outer-momentum',
+      placeholder: 'X',
+      group: 'Training',
+      help: 'with --local-steps: momentum of the step with the mean difference',
+    },
+  },
+  /**
+   * What is added to round * localSteps to give the first window of a round. Not 0 in a run that was resumed with other localSteps: its
+   * streams go on where they were.
+   */
+  windowOffset: { type: 'whole', min: 0, max: LIMITS.windows, default: 0, optional: true },
   seed: {
     type: 'whole',
     min: 0,
@@ -267,12 +337,12 @@ const TRAINING_FIELDS = {
       former: '--wire',
       placeholder: 'FORMAT',
       group: 'Network',
-      help: 'number format of gradients on the network: fp16, fp32, or int8, which halves what workers send',
+      help: 'number format of gradients on the network: fp16, fp32, int8, which halves what workers send, or int8-both, which halves what they receive as well (for local rounds)',
     },
   },
 } as const satisfies Fields;
 
-/** Default number of leases in a reproducible round, so that eight workers can share it. */
+/** Default number of leases in a reproducible round, and the most tracks by default, so that eight workers can share a round. */
 const LEASES = 8;
 
 export const TRAINING = {
@@ -283,11 +353,48 @@ export const TRAINING = {
       problem: 'must be at most streams',
       holds: ({ leaseStreams, streams }: TrainingConfig) => leaseStreams <= streams,
     },
+    {
+      field: 'tracks',
+      problem: 'has no effect unless --local-steps is above 1',
+      holds: (config: TrainingConfig) => isLocal(config) || config.tracks === 0,
+    },
+    {
+      field: 'tracks',
+      problem: ({ tracks, streams }: TrainingConfig) =>
+        `must divide the batch of ${streams} streams: ${nearestTracks(tracks, streams)}`,
+      holds: (config: TrainingConfig) => !isLocal(config) || config.streams % config.tracks === 0,
+    },
+    {
+      field: 'leaseStreams',
+      problem: (config: TrainingConfig) =>
+        `must be ${config.streams / config.tracks}, the streams of a track, because with --local-steps a lease is a track`,
+      holds: (config: TrainingConfig) =>
+        !isLocal(config) || config.leaseStreams === 0 || config.leaseStreams === unitStreams(config),
+    },
   ],
   derived: {
-    leaseStreams: ({ streams }: TrainingConfig, isGiven) => (isGiven('--reproducible') ? Math.ceil(streams / LEASES) : 0),
+    tracks: (config: TrainingConfig) => (isLocal(config) ? tracksUpTo(LEASES, config.streams) : 0),
+    leaseStreams: (config: TrainingConfig, isGiven) => {
+      if (!isGiven('--reproducible')) return 0;
+      return isLocal(config) ? unitStreams(config) : Math.ceil(config.streams / LEASES);
+    },
   },
 } as const satisfies Group;
+
+/** The largest divisor of `streams` that is not larger than `most`. */
+function tracksUpTo(most: number, streams: number): number {
+  let tracks = Math.max(1, Math.min(Math.floor(most) || 1, streams));
+  while (streams % tracks !== 0) tracks--;
+  return tracks;
+}
+
+/** "4 and 8 do", the nearest on both sides. */
+function nearestTracks(tracks: number, streams: number): string {
+  const below = tracksUpTo(tracks, streams);
+  let above = Math.max(tracks, 1);
+  while (above < streams && streams % above !== 0) above++;
+  return above > streams || above === below ? `${below} does` : `${below} and ${above} do`;
+}
 
 export type OptimizerConfig = CompleteKinds<typeof OPTIMIZER>;
 export type ScheduleConfig = CompleteKinds<typeof SCHEDULE>;
@@ -297,4 +404,37 @@ export interface TrainingConfig extends Complete<typeof TRAINING_FIELDS> {
   readonly model: FullModelConfig;
   readonly optimizer: OptimizerConfig;
   readonly schedule: ScheduleConfig;
+}
+
+/** Whether tracks take steps by themselves between the rounds. */
+export function isLocal({ localSteps }: Pick<TrainingConfig, 'localSteps'>): boolean {
+  return localSteps > 1;
+}
+
+/** Streams of every lease: of a track, or of a lease in a reproducible run; 0 if the scheduler decides. */
+export function unitStreams(config: Pick<TrainingConfig, 'localSteps' | 'tracks' | 'streams' | 'leaseStreams'>): number {
+  return isLocal(config) ? config.streams / config.tracks : config.leaseStreams;
+}
+
+/** Characters of one round. */
+export function roundCharacters({
+  streams,
+  window,
+  localSteps,
+}: Pick<TrainingConfig, 'streams' | 'window' | 'localSteps'>): number {
+  return streams * window * localSteps;
+}
+
+/** The first window of a round, counted from the start of the text: the window of its streams, modulo those in a pass. */
+export function firstWindow(
+  { localSteps, windowOffset }: Pick<TrainingConfig, 'localSteps' | 'windowOffset'>,
+  round: number,
+): number {
+  return windowOffset + round * localSteps;
+}
+
+/** The optimizer with which replicas take the step of a round. */
+export function roundOptimizer(config: Pick<TrainingConfig, 'localSteps' | 'outerMomentum' | 'optimizer'>): OptimizerConfig {
+  if (!isLocal(config)) return config.optimizer;
+  return { kind: 'sgd', momentum: config.outerMomentum, weightDecay: 0, nesterov: true };
 }

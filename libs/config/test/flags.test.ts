@@ -19,8 +19,13 @@ function otherText(flag: string): string {
 
 /** Other flags without which the flag of a field has no effect. */
 function needed(field: string, flag: string): [string, string][] {
-  if (field === 'optimizer.momentum') return [['--optimizer', 'sgd']];
+  if (field === 'optimizer.momentum' || field === 'optimizer.nesterov') return [['--optimizer', 'sgd']];
   if (/everyRounds|factor/.test(field)) return [['--schedule', 'step']];
+  if (field === 'tracks')
+    return [
+      ['--local-steps', '8'],
+      ['--batch', '24'],
+    ];
   return flag === '--tied' ? [['--embedding', '256']] : [];
 }
 

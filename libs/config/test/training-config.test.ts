@@ -15,6 +15,11 @@ const CONFIG: TrainingConfig = {
   ema: 0,
   schedule: { kind: 'cosine', warmupRounds: 100, finalFraction: 0.05, decayRounds: 0 },
   codec: 'fp16',
+  localSteps: 1,
+  tracks: 0,
+  outerLearningRate: 0.7,
+  outerMomentum: 0.9,
+  windowOffset: 0,
 };
 const withModel = (model: object) => parseTrainingConfig({ ...CONFIG, model: { ...CONFIG.model, ...model } });
 
@@ -23,8 +28,9 @@ describe('a training config', () => {
     expect(withModel({ cell })).toEqual({ ok: true, config: { ...CONFIG, model: { ...CONFIG.model, cell } } });
   });
 
-  it('gets defaults for embedding, both dropouts, layer normalisation, forget bias, lease size and average when an older release omits them', () => {
-    const { forgetBias: _, leaseStreams: __, ema: ___, ...older } = CONFIG;
+  it('gets defaults for embedding, both dropouts, layer normalisation, forget bias, lease size, average and local rounds when an older release omits them', () => {
+    const { forgetBias: _, leaseStreams: __, ema: ___, localSteps: ____, tracks: _____, ...rest } = CONFIG;
+    const { outerLearningRate, outerMomentum, windowOffset, ...older } = rest;
     const model = { cell: 'lstm', layers: 2, hidden: 256, vocabulary: 65 };
     expect(parseTrainingConfig({ ...older, model })).toEqual({
       ok: true,
@@ -34,8 +40,30 @@ describe('a training config', () => {
         forgetBias: 1,
         leaseStreams: 0,
         ema: 0,
+        localSteps: 1,
+        tracks: 0,
+        outerLearningRate,
+        outerMomentum,
+        windowOffset,
       },
     });
+  });
+
+  it('has tracks when it has local steps, and they divide the batch', () => {
+    const local = { ...CONFIG, streams: 24, localSteps: 8, leaseStreams: 0 };
+    expect(parseTrainingConfig({ ...local, tracks: 6 }).ok).toBe(true);
+    const refused = (config: object) => parseTrainingConfig({ ...local, ...config });
+    expect(refused({ tracks: 5 })).toMatchObject({
+      field: 'tracks',
+      problem: 'must divide the batch of 24 streams: 4 and 6 do',
+    });
+    expect(refused({ tracks: 30 })).toMatchObject({ problem: 'must divide the batch of 24 streams: 24 does' });
+    expect(refused({ tracks: 0 })).toMatchObject({ problem: 'must divide the batch of 24 streams: 1 does' });
+    expect(refused({ localSteps: 1, tracks: 4 })).toMatchObject({ problem: 'has no effect unless --local-steps is above 1' });
+    expect(refused({ localSteps: 0 })).toMatchObject({ field: 'localSteps' });
+    expect(refused({ localSteps: LIMITS.localSteps + 1 })).toMatchObject({ field: 'localSteps' });
+    expect(refused({ tracks: 6, leaseStreams: 4 }).ok).toBe(true);
+    expect(refused({ tracks: 6, leaseStreams: 3 })).toMatchObject({ field: 'leaseStreams' });
   });
 
   it('may tie an embedding that is as large as the hidden layer', () => {

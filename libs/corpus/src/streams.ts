@@ -48,47 +48,47 @@ export function splitCorpus(tokens: Tokens, trainFraction: number = TRAIN_FRACTI
 export interface Streams {
   /** B. */
   readonly streams: number;
-  /** T, characters per stream and round. */
+  /** T, characters. */
   readonly window: number;
   /**
-   * W, rounds of one pass over the training part; the hidden state is zero before rounds 0, W, 2W,
+   * W, windows of one pass over the training part; the hidden state is zero before windows 0, W, 2W,
    * ...
    */
-  readonly roundsPerPass: number;
+  readonly windowsPerPass: number;
   /** Characters at the end of the training part that are no stream's targets. */
   readonly dropped: number;
-  /** Index in the training part of the first input that `stream` reads in `round`. */
-  cursor(stream: number, round: number): number;
+  /** Index in the training part of the first input of window `index` of `stream`. Numbers go on from pass to pass. */
+  cursor(stream: number, index: number): number;
   /** Ids [T+1], a copy: inputs are 0..T-1, targets 1..T. */
-  streamWindow(stream: number, round: number): Uint16Array;
+  streamWindow(stream: number, index: number): Uint16Array;
 }
 
 /**
  * @param tokens the training part, ids [n]; referenced, not copied
  * @throws CorpusError `too_short` if n < B*T+1
  * @throws RangeError if B or T is not a whole number of at least 1; the methods throw it for a
- * stream or round out of range
+ * stream or window out of range
  */
 export function createStreams(tokens: Tokens, shape: { readonly streams: number; readonly window: number }): Streams {
   const { streams, window } = shape;
   wholeFrom(1, Infinity, 'streams', streams);
   wholeFrom(1, Infinity, 'window', window);
-  const roundsPerPass = Math.floor((tokens.length - 1) / (streams * window));
-  if (roundsPerPass < 1) throw tooShort(tokens.length, streams, window);
+  const windowsPerPass = Math.floor((tokens.length - 1) / (streams * window));
+  if (windowsPerPass < 1) throw tooShort(tokens.length, streams, window);
 
-  const cursor = (stream: number, round: number): number => {
+  const cursor = (stream: number, index: number): number => {
     wholeFrom(0, streams - 1, 'stream', stream);
-    wholeFrom(0, Infinity, 'round', round);
-    return (stream * roundsPerPass + (round % roundsPerPass)) * window;
+    wholeFrom(0, Infinity, 'window', index);
+    return (stream * windowsPerPass + (index % windowsPerPass)) * window;
   };
   return {
     streams,
     window,
-    roundsPerPass,
-    dropped: tokens.length - 1 - streams * roundsPerPass * window,
+    windowsPerPass,
+    dropped: tokens.length - 1 - streams * windowsPerPass * window,
     cursor,
-    streamWindow(stream, round) {
-      const start = cursor(stream, round);
+    streamWindow(stream, index) {
+      const start = cursor(stream, index);
       return Uint16Array.from(tokens.subarray(start, start + window + 1));
     },
   };

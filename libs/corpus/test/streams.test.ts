@@ -48,7 +48,7 @@ describe('createStreams', () => {
     ({ n, streams, window }) => {
       const corpus = createStreams(ramp(n), { streams, window });
       const seen = new Map<number, number>();
-      for (let round = 0; round < corpus.roundsPerPass; round++) {
+      for (let round = 0; round < corpus.windowsPerPass; round++) {
         for (let stream = 0; stream < streams; stream++) {
           for (const target of corpus.streamWindow(stream, round).subarray(1)) seen.set(target, (seen.get(target) ?? 0) + 1);
         }
@@ -62,13 +62,13 @@ describe('createStreams', () => {
 
   it('continues in each round where the previous one ended, until it wraps', () => {
     const corpus = createStreams(ramp(1000), { streams: 4, window: 16 });
-    for (let round = 1; round < corpus.roundsPerPass; round++) {
+    for (let round = 1; round < corpus.windowsPerPass; round++) {
       for (let stream = 0; stream < 4; stream++) {
         expect(corpus.streamWindow(stream, round)[0]).toBe(corpus.streamWindow(stream, round - 1)[16]);
       }
     }
-    expect(corpus.cursor(3, corpus.roundsPerPass)).toBe(corpus.cursor(3, 0));
-    expect(corpus.streamWindow(3, corpus.roundsPerPass)).toEqual(corpus.streamWindow(3, 0));
+    expect(corpus.cursor(3, corpus.windowsPerPass)).toBe(corpus.cursor(3, 0));
+    expect(corpus.streamWindow(3, corpus.windowsPerPass)).toEqual(corpus.streamWindow(3, 0));
   });
 
   it('reads T+1 ids from the cursor', () => {
@@ -84,7 +84,7 @@ describe('createStreams', () => {
   });
 
   it('accepts the shortest corpus that fills one window, and none shorter', () => {
-    expect(createStreams(ramp(13), { streams: 3, window: 4 }).roundsPerPass).toBe(1);
+    expect(createStreams(ramp(13), { streams: 3, window: 4 }).windowsPerPass).toBe(1);
     expect(() => createStreams(ramp(12), { streams: 3, window: 4 })).toThrow(CorpusError);
   });
 

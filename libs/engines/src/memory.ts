@@ -1,5 +1,5 @@
 /** How much memory a run needs, predicted from its configuration. */
-import type { TrainingConfig } from '@troupe/config';
+import { isLocal, unitStreams, type TrainingConfig } from '@troupe/config';
 import { CELL_SHAPES, parameterCount, stateSize, type ModelConfig } from '@troupe/model';
 
 const MIB = 1024 ** 2;
@@ -33,13 +33,15 @@ const CHECKPOINT_COPIES = 3;
  * validations and a best model wait as well.
  */
 const WAITING_CHECKPOINTS = { usual: 1, reproducible: 6 } as const;
+/** Of a worker in a local run: the inner optimizer, which has at most two vectors besides the parameters, and the mean gradient. */
+const LOCAL_COPIES = 4;
 /** Copies that a process cannot do without: parameters, gradient, update, and the engine's or the optimizer's two. */
 const LEAST_COPIES = 5;
 /** Floats per hidden unit and time step besides the gates: states, their gradients, panels. */
 const OTHER_FLOATS = 4.5;
 
 /** What the memory of a run follows from. */
-export interface RunSize extends Pick<TrainingConfig, 'streams' | 'leaseStreams' | 'window'> {
+export interface RunSize extends Pick<TrainingConfig, 'streams' | 'leaseStreams' | 'window' | 'localSteps' | 'tracks'> {
   readonly model: ModelConfig;
 }
 
@@ -63,10 +65,12 @@ function copies(count: number, model: ModelConfig): number {
 }
 
 /** Peak bytes of one worker process with an engine for the processor, which shares its lease among `threads`. */
-export function workerBytes({ model, streams, leaseStreams, window }: RunSize, threads = 1): number {
-  const lease = { model, window, streams: leaseStreams || streams };
+export function workerBytes(run: RunSize, threads = 1): number {
+  const { model, streams, window } = run;
+  const lease = { model, window, streams: unitStreams(run) || streams };
   const more = (threads - 1) * (THREAD_BYTES + copies(THREAD_COPIES, model));
-  return BASE_BYTES + copies(WORKER_COPIES, model) + more + activationBytes(lease);
+  const inner = isLocal(run) ? copies(LOCAL_COPIES, model) : 0;
+  return BASE_BYTES + copies(WORKER_COPIES, model) + inner + more + activationBytes(lease);
 }
 
 /** Peak bytes of the coordinator. Validation runs in lanes, like a batch. */

@@ -8,6 +8,8 @@ const size = (hidden: number, streams: number, window: number) => ({
   streams,
   leaseStreams: 0,
   window,
+  localSteps: 1,
+  tracks: 0,
 });
 
 describe('the memory of a run', () => {

@@ -12,6 +12,14 @@ export {
   type GradientProgress,
 } from './engine.js';
 export { checkBatch, checkDropoutKey, checkEngineConfig, checkParameters, checkStep } from './batch.js';
+export {
+  localLease,
+  takeLocalSteps,
+  type LocalLease,
+  type LocalPorts,
+  type LocalStep,
+  type LocalWindows,
+} from './local-steps.js';
 export { createRandom, type Random } from './random.js';
 export { initialParameters } from './init.js';
 export { relativeDifference, smallProblem, takeTurn, type Clock, type Problem } from './trial.js';

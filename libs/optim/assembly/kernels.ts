@@ -273,32 +273,50 @@ function sgdVelocity(p: v128, velocity: v128, update: v128, momentum: v128, deca
   return f32x4.add(f32x4.mul(momentum, velocity), f32x4.add(update, f32x4.mul(decay, p)));
 }
 
-function sgdFour(p: usize, velocity: usize, update: v128, rate: v128, momentum: v128, decay: v128): void {
+// @ts-ignore: decorator
+@inline
+function sgdDirection(p: v128, velocity: v128, update: v128, decay: v128, keep: v128, take: v128): v128 {
+  return f32x4.add(f32x4.mul(keep, velocity), f32x4.mul(take, f32x4.add(update, f32x4.mul(decay, p))));
+}
+
+function sgdFour(p: usize, velocity: usize, update: v128, rate: v128, momentum: v128, decay: v128, keep: v128, take: v128): void {
   const x = v128.load(p);
   const v = sgdVelocity(x, v128.load(velocity), update, momentum, decay);
   v128.store(velocity, v);
-  v128.store(p, f32x4.sub(x, f32x4.mul(rate, v)));
+  v128.store(p, f32x4.sub(x, f32x4.mul(rate, sgdDirection(x, v, update, decay, keep, take))));
 }
 
-function sgdOne(p: usize, velocity: usize, update: v128, rate: v128, momentum: v128, decay: v128): void {
+function sgdOne(p: usize, velocity: usize, update: v128, rate: v128, momentum: v128, decay: v128, keep: v128, take: v128): void {
   const x = v128.load32_zero(p);
   const v = sgdVelocity(x, v128.load32_zero(velocity), update, momentum, decay);
   v128.store32_lane(velocity, v, 0);
-  v128.store32_lane(p, f32x4.sub(x, f32x4.mul(rate, v)), 0);
+  v128.store32_lane(p, f32x4.sub(x, f32x4.mul(rate, sgdDirection(x, v, update, decay, keep, take))), 0);
 }
 
-export function sgdStep(p: usize, velocity: usize, update: usize, n: i32, rate: f32, momentum: f32, decay: f32): void {
+export function sgdStep(
+  p: usize,
+  velocity: usize,
+  update: usize,
+  n: i32,
+  rate: f32,
+  momentum: f32,
+  decay: f32,
+  keep: f32,
+  take: f32,
+): void {
   const rates = f32x4.splat(rate);
   const momenta = f32x4.splat(momentum);
   const decays = f32x4.splat(decay);
+  const keeps = f32x4.splat(keep);
+  const takes = f32x4.splat(take);
   let i = 0;
   for (; i + 4 <= n; i += 4) {
     const at = (<usize>i) << 2;
-    sgdFour(p + at, velocity + at, v128.load(update + at), rates, momenta, decays);
+    sgdFour(p + at, velocity + at, v128.load(update + at), rates, momenta, decays, keeps, takes);
   }
   for (; i < n; i++) {
     const at = (<usize>i) << 2;
-    sgdOne(p + at, velocity + at, v128.load32_zero(update + at), rates, momenta, decays);
+    sgdOne(p + at, velocity + at, v128.load32_zero(update + at), rates, momenta, decays, keeps, takes);
   }
 }
 
@@ -312,23 +330,27 @@ export function sgdStepHalf(
   rate: f32,
   momentum: f32,
   decay: f32,
+  keep: f32,
+  take: f32,
 ): void {
   const scales = f32x4.splat(scale);
   const rates = f32x4.splat(rate);
   const momenta = f32x4.splat(momentum);
   const decays = f32x4.splat(decay);
+  const keeps = f32x4.splat(keep);
+  const takes = f32x4.splat(take);
   let i = 0;
   for (; i + 8 <= n; i += 8) {
     const at = (<usize>i) << 2;
     const halves = v128.load(update + ((<usize>i) << 1));
     const low = f32x4.mul(finiteLow(halves), scales);
     const high = f32x4.mul(finiteHigh(halves), scales);
-    sgdFour(p + at, velocity + at, low, rates, momenta, decays);
-    sgdFour(p + at + 16, velocity + at + 16, high, rates, momenta, decays);
+    sgdFour(p + at, velocity + at, low, rates, momenta, decays, keeps, takes);
+    sgdFour(p + at + 16, velocity + at + 16, high, rates, momenta, decays, keeps, takes);
   }
   for (; i < n; i++) {
     const at = (<usize>i) << 2;
-    sgdOne(p + at, velocity + at, oneHalf(update + ((<usize>i) << 1), scales), rates, momenta, decays);
+    sgdOne(p + at, velocity + at, oneHalf(update + ((<usize>i) << 1), scales), rates, momenta, decays, keeps, takes);
   }
 }
 

@@ -1,6 +1,7 @@
 export { type OptimizerConfig, type OptimizerState, type ScheduleConfig } from './config.js';
 export { OptimError } from './errors.js';
 export {
+  decodeInt8,
   INT8_BLOCK,
   INT8_NOT_FINITE,
   int8Blocks,
@@ -23,10 +24,8 @@ export { clipScale, learningRateAt } from './schedule.js';
 export {
   createVectorMemory,
   vectorMemoryBytes,
-  type CodedGradient,
   type CodedPart,
   type CodedVector,
-  type GradientPart,
   type ScaledHalves,
   type SumMeasures,
   type VectorMemory,

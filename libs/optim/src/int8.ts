@@ -45,6 +45,21 @@ export interface RoundingKey {
   readonly first: number;
 }
 
+export function isInt8Exponent(exponent: number): boolean {
+  return exponent >= MIN_INT8_EXPONENT && exponent <= MAX_INT8_EXPONENT;
+}
+
+/** The values in float32, which are exact. */
+export function decodeInt8({ values, exponents }: ScaledBytes): Float32Array {
+  const decoded = new Float32Array(values.length);
+  for (let block = 0; block < exponents.length; block++) {
+    const scale = 2 ** exponents[block];
+    const end = Math.min(values.length, (block + 1) * INT8_BLOCK);
+    for (let i = block * INT8_BLOCK; i < end; i++) decoded[i] = values[i] * scale;
+  }
+  return decoded;
+}
+
 /** Exponents of a vector of `length` values. */
 export function int8Blocks(length: number): number {
   return Math.ceil(length / INT8_BLOCK);

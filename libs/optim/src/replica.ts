@@ -34,7 +34,8 @@ export interface Replica {
    * Updates the parameters with one clipped mean gradient [P]. Halves need no decoding: the step
    * itself reads them.
    *
-   * - SGD: v = momentum * v + (g + weightDecay * p), p -= rate * v
+   * - SGD: v = momentum * v + (g + weightDecay * p), p -= rate * v; with `nesterov`, as in PyTorch,
+   *   p -= rate * ((g + weightDecay * p) + momentum * v)
    * - Adam: m, v as in Kingma & Ba 2015, algorithm 1, and PyTorch's form of the step:
    *   p -= (rate / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
    * - `adam` adds weightDecay * p to g; `adamw` multiplies p by 1 - rate * weightDecay first
@@ -61,6 +62,11 @@ export interface Replica {
    * @throws OptimError `bad_length`
    */
   setParameters(parameters: Float32Array, average?: Float32Array): void;
+  /**
+   * Makes it as new, with these parameters [P]: the optimizer's state is that before the first step.
+   * @throws OptimError `bad_length`
+   */
+  reset(parameters: Float32Array): void;
   /** A copy. */
   exportState(): OptimizerState;
   /** @throws OptimError `bad_state` or `bad_length`; the replica is then unchanged */
@@ -162,7 +168,7 @@ class FlatReplica implements Replica {
     this.parameters = memory.allocateFloat32(size);
     this.#slots = this.#shape.slots.map(() => memory.allocateFloat32(size));
     this.average = decay > 0 ? memory.allocateFloat32(size) : undefined;
-    this.#scalars = Float64Array.from(this.#shape.scalars, ({ value }) => value);
+    this.#scalars = initialScalars(this.#shape);
   }
 
   step(update: CodedVector, learningRate: number): void {
@@ -198,6 +204,12 @@ class FlatReplica implements Replica {
     this.#digest = undefined;
     this.parameters.set(parameters);
     this.average?.set(average);
+  }
+
+  reset(parameters: Float32Array): void {
+    this.setParameters(parameters);
+    for (const slot of this.#slots) slot.fill(0);
+    this.#scalars = initialScalars(this.#shape);
   }
 
   exportState(): OptimizerState {
@@ -255,7 +267,8 @@ class FlatReplica implements Replica {
 
   #beginSgdStep(config: OptimizerConfig & { kind: 'sgd' }, rate: number): VectorStep {
     this.#scalars[0] += 1;
-    const coefficients = { rate, momentum: config.momentum, decay: config.weightDecay };
+    const { momentum, weightDecay: decay, nesterov } = config;
+    const coefficients = { rate, momentum, decay, keep: nesterov ? momentum : 1, take: nesterov ? 1 : 0 };
     return this.#memory.beginSgdStep(this.parameters, this.#slots[0], coefficients, this.#averaging());
   }
 
@@ -292,6 +305,10 @@ class FlatReplica implements Replica {
       'Check that both come from the same model config.',
     );
   }
+}
+
+function initialScalars({ scalars }: StateShape): Float64Array {
+  return Float64Array.from(scalars, ({ value }) => value);
 }
 
 function notFinite(): OptimError {

@@ -89,6 +89,14 @@ function reductionKernels(f64: Float64Array, u16: Uint16Array, i32: Int32Array):
   };
 }
 
+interface Sgd {
+  readonly rate: number;
+  readonly momentum: number;
+  readonly decay: number;
+  readonly keep: number;
+  readonly take: number;
+}
+
 /** Element i of an update, decoded. */
 type Read = (i: number) => number;
 
@@ -105,13 +113,13 @@ function stepKernels(
     (i) =>
       fround(floatOfHalf(u16[(update >>> 1) + i]) * scale);
 
-  function sgd(p: number, velocity: number, read: Read, n: number, rate: number, momentum: number, decay: number): void {
+  function sgd(p: number, velocity: number, read: Read, n: number, c: Sgd): void {
     for (let i = 0; i < n; i++) {
       const x = f32[(p >>> 2) + i];
-      const g = fround(read(i) + fround(decay * x));
-      const v = fround(fround(momentum * f32[(velocity >>> 2) + i]) + g);
+      const g = fround(read(i) + fround(c.decay * x));
+      const v = fround(fround(c.momentum * f32[(velocity >>> 2) + i]) + g);
       f32[(velocity >>> 2) + i] = v;
-      f32[(p >>> 2) + i] = x - fround(rate * v);
+      f32[(p >>> 2) + i] = x - fround(c.rate * fround(fround(c.keep * v) + fround(c.take * g)));
     }
   }
 
@@ -131,9 +139,10 @@ function stepKernels(
   }
 
   return {
-    sgdStep: (p, velocity, update, n, rate, momentum, decay) => sgd(p, velocity, floats(update), n, rate, momentum, decay),
-    sgdStepHalf: (p, velocity, update, n, scale, rate, momentum, decay) =>
-      sgd(p, velocity, halves(update, scale), n, rate, momentum, decay),
+    sgdStep: (p, velocity, update, n, rate, momentum, decay, keep, take) =>
+      sgd(p, velocity, floats(update), n, { rate, momentum, decay, keep, take }),
+    sgdStepHalf: (p, velocity, update, n, scale, rate, momentum, decay, keep, take) =>
+      sgd(p, velocity, halves(update, scale), n, { rate, momentum, decay, keep, take }),
     adamStep: (p, first, second, update, n, c) => adam(p, first, second, floats(update), n, c),
     adamStepHalf: (p, first, second, update, n, scale, c) => adam(p, first, second, halves(update, scale), n, c),
     averageStep(average, p, n, take) {

@@ -13,7 +13,7 @@ import {
 import { beginDigest, DigestFollower, foldDigest } from './digest.js';
 import { OptimError } from './errors.js';
 import { floatOfHalf } from './half.js';
-import { INT8_BLOCK, int8Blocks, type RoundingKey, type ScaledBytes } from './int8.js';
+import { decodeInt8, INT8_BLOCK, int8Blocks, isInt8Exponent, type RoundingKey, type ScaledBytes } from './int8.js';
 import { instantiateWasm, wasmSupported, type KernelKind, type Kernels } from './kernels.js';
 import { createScalarKernels } from './scalar-kernels.js';
 
@@ -29,17 +29,14 @@ export interface ScaledHalves {
   readonly scale: number;
 }
 
-/** Part of a vector: float32, or in half precision. */
-export type CodedPart = ScaledHalves | { readonly values: Float32Array; readonly scale?: undefined };
+/** Part of a vector: int8 if there are exponents, else halves if there is a scale, else floats. */
+export type CodedPart =
+  | (ScaledHalves & { readonly exponents?: undefined })
+  | (ScaledBytes & { readonly scale?: undefined })
+  | { readonly values: Float32Array; readonly scale?: undefined; readonly exponents?: undefined };
 
 /** A vector of float32, or its consecutive parts. */
 export type CodedVector = Float32Array | readonly CodedPart[];
-
-/** Part of a vector that can be added to a sum: int8 if there are exponents, else halves if there is a scale, else floats. */
-export type GradientPart = (CodedPart & { readonly exponents?: undefined }) | (ScaledBytes & { readonly scale?: undefined });
-
-/** A vector that can be added to a sum: as a whole in float32, or its consecutive parts. */
-export type CodedGradient = Float32Array | readonly GradientPart[];
 
 /** What `addLast` measures of a sum. */
 export interface SumMeasures {
@@ -84,11 +81,11 @@ export interface VectorMemory {
    * sum += addend in float64. A `fresh` sum counts as zeros, whatever it contains. `sum` is
    * resident.
    */
-  add(sum: Float64Array, addend: CodedGradient, fresh: boolean): void;
+  add(sum: Float64Array, addend: CodedVector, fresh: boolean): void;
   /**
    * Like `add`, for the last addend of a finite sum; measures the sum block by block while adding.
    */
-  addLast(sum: Float64Array, addend: CodedGradient, fresh: boolean): SumMeasures;
+  addLast(sum: Float64Array, addend: CodedVector, fresh: boolean): SumMeasures;
   /** target = float32(source * factor), rounded once. `source` is resident. */
   scaleToFloat(source: Float64Array, factor: number, target: Float32Array): void;
   /**
@@ -102,8 +99,8 @@ export interface VectorMemory {
    */
   digest(source: Float32Array): string;
   /**
-   * v = momentum * v + (update + decay * p); p = p - rate * v. `p` and `v` are resident. One step at
-   * a time; no digest is taken meanwhile. Then, with `average`, a = a + take * (p - a).
+   * g = update + decay * p; v = momentum * v + g; p = p - rate * (keep * v + take * g). `p` and `v` are
+   * resident. One step at a time; no digest is taken meanwhile. Then, with `average`, a = a + take * (p - a).
    */
   beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients, average?: Averaging): VectorStep;
   /**
@@ -137,6 +134,9 @@ export interface SgdCoefficients {
   readonly rate: number;
   readonly momentum: number;
   readonly decay: number;
+  /** The step is rate * (keep * velocity + take * g): 1 and 0, or momentum and 1 for Nesterov's form. */
+  readonly keep: number;
+  readonly take: number;
 }
 
 export interface AdamCoefficients {
@@ -154,7 +154,7 @@ export interface AdamCoefficients {
 }
 
 /** Number of elements. */
-export function codedLength(vector: CodedGradient): number {
+export function codedLength(vector: CodedVector): number {
   return partsOf(vector).reduce((total, { values }) => total + values.length, 0);
 }
 
@@ -285,11 +285,13 @@ class KernelMemory implements VectorMemory {
     return Number.isFinite(this.maxMagnitude(source));
   }
 
-  isSound({ values, scale }: CodedPart): boolean {
+  isSound(part: CodedPart): boolean {
+    const { values, scale, exponents } = part;
+    if (exponents !== undefined) return exponents.every(isInt8Exponent);
     return isSound(this.maxMagnitude(values), scale === undefined ? undefined : Math.fround(scale));
   }
 
-  add(sum: Float64Array, addend: CodedGradient, fresh: boolean): void {
+  add(sum: Float64Array, addend: CodedVector, fresh: boolean): void {
     sameLength({ length: codedLength(addend) }, sum);
     let address = this.#map.resident(sum);
     for (const part of partsOf(addend)) {
@@ -299,7 +301,7 @@ class KernelMemory implements VectorMemory {
     }
   }
 
-  addLast(sum: Float64Array, addend: CodedGradient, fresh: boolean): SumMeasures {
+  addLast(sum: Float64Array, addend: CodedVector, fresh: boolean): SumMeasures {
     sameLength({ length: codedLength(addend) }, sum);
     this.#squares.fill(0);
     let address = this.#map.resident(sum);
@@ -343,10 +345,10 @@ class KernelMemory implements VectorMemory {
   beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients, average?: Averaging): VectorStep {
     const kernels = this.#kernels;
     const [pStart, vStart] = [this.#map.resident(p), this.#map.resident(velocity)];
-    const [rate, momentum, decay] = [c.rate, c.momentum, c.decay].map(Math.fround);
+    const [rate, momentum, decay, keep, take] = [c.rate, c.momentum, c.decay, c.keep, c.take].map(Math.fround);
     return this.#beginStep(p, average, (at, n, staged, scale) => {
-      if (scale === undefined) kernels.sgdStep(pStart + at, vStart + at, staged, n, rate, momentum, decay);
-      else kernels.sgdStepHalf(pStart + at, vStart + at, staged, n, scale, rate, momentum, decay);
+      if (scale === undefined) kernels.sgdStep(pStart + at, vStart + at, staged, n, rate, momentum, decay, keep, take);
+      else kernels.sgdStepHalf(pStart + at, vStart + at, staged, n, scale, rate, momentum, decay, keep, take);
     });
   }
 
@@ -376,8 +378,9 @@ class KernelMemory implements VectorMemory {
     const digest = new DigestFollower((from, n) => this.#kernels.digestWords(DIGEST_STATE, start + from * 4, n));
     let done = 0;
     return {
-      add: (part) => {
-        const { values, scale } = part;
+      add: (coded) => {
+        if (coded.exponents !== undefined && !this.isSound(coded)) return false;
+        const { values, scale } = coded.exponents === undefined ? coded : { values: decodeInt8(coded), scale: undefined };
         if (values.length > p.length - done) throw wrongLength(done + values.length, p.length);
         const rounded = scale === undefined ? undefined : Math.fround(scale);
         let sound = true;
@@ -408,7 +411,7 @@ class KernelMemory implements VectorMemory {
     return (at, n) => this.#kernels.averageStep(averageStart + at, start + at, n, take);
   }
 
-  #addBlock(sum: number, part: GradientPart, from: number, n: number, fresh: boolean): void {
+  #addBlock(sum: number, part: CodedPart, from: number, n: number, fresh: boolean): void {
     const kernels = this.#kernels;
     const map = this.#map;
     const staged = map.stage(part.values, from, n);
@@ -426,9 +429,7 @@ class KernelMemory implements VectorMemory {
 }
 
 /** A vector of floats is one part. */
-export function partsOf(vector: CodedVector): readonly CodedPart[];
-export function partsOf(vector: CodedGradient): readonly GradientPart[];
-export function partsOf(vector: CodedGradient): readonly GradientPart[] {
+export function partsOf(vector: CodedVector): readonly CodedPart[] {
   return vector instanceof Float32Array ? [{ values: vector }] : vector;
 }
 

@@ -14,7 +14,7 @@ import { randomWords } from './random-words.js';
 /** Longer than a staging block, with a tail that fills no vector. */
 const LENGTH = 16_384 + 4_099;
 const KINDS: readonly KernelKind[] = ['wasm', 'typescript'];
-const SGD_STEP = { rate: 0.1, momentum: 0.9, decay: 1e-4 };
+const SGD_STEP = { rate: 0.1, momentum: 0.9, decay: 1e-4, keep: 0.9, take: 1 };
 const ADAM_STEP = {
   keep1: 0.9,
   take1: 0.1,

@@ -10,10 +10,11 @@ import {
   type ScaledHalves,
 } from '../src/index.js';
 
-const SGD: OptimizerConfig = { kind: 'sgd', momentum: 0.9, weightDecay: 0.01 };
+const SGD: OptimizerConfig = { kind: 'sgd', momentum: 0.9, weightDecay: 0.01, nesterov: false };
 const ADAM: OptimizerConfig = { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.01 };
 const ADAMW: OptimizerConfig = { ...ADAM, kind: 'adamw' };
-const OPTIMIZERS = [SGD, ADAM, ADAMW];
+const NESTEROV: OptimizerConfig = { ...SGD, nesterov: true };
+const OPTIMIZERS = [SGD, NESTEROV, ADAM, ADAMW];
 const SIZE = 1_003;
 
 const wave = (size: number, phase: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(i * 0.7 + phase));
@@ -53,7 +54,7 @@ function torch(optimizer: OptimizerConfig, start: number, gradients: readonly nu
     if (optimizer.kind === 'sgd') {
       const g = gradient + decay * p;
       first = k === 0 ? g : optimizer.momentum * first + g;
-      p -= rates[k] * first;
+      p -= rates[k] * (optimizer.nesterov ? g + optimizer.momentum * first : first);
       return;
     }
     if (optimizer.kind === 'adamw') p *= 1 - rates[k] * decay;
@@ -203,7 +204,7 @@ it('moves every parameter by about the learning rate in the first step of Adam',
 });
 
 it('sums a constant gradient geometrically under momentum', () => {
-  const replica = createReplica({ size: 1, optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0 } });
+  const replica = createReplica({ size: 1, optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0, nesterov: false } });
   for (let t = 0; t < 3; t++) replica.step(Float32Array.of(1), 1);
   expect(replica.parameters[0]).toBe(-(1 + 1.5 + 1.75));
 });
@@ -275,4 +276,13 @@ describe('the average of the parameters', () => {
     );
     expect(trained(ADAM, 1).average).toBeUndefined();
   });
+});
+
+it.each(OPTIMIZERS)('is as new after a reset: $kind', (optimizer) => {
+  const used = trained(optimizer);
+  used.reset(wave(SIZE, 0));
+  const fresh = trained(optimizer, 0);
+  for (const replica of [used, fresh]) replica.step(wave(SIZE, 9), 0.01);
+  expect(used.digest()).toBe(fresh.digest());
+  expect(used.exportState()).toEqual(fresh.exportState());
 });

@@ -1,7 +1,12 @@
 export {
+  firstWindow,
   GRADIENT_CODECS,
+  isLocal,
   LIMITS,
   retainedUpdates,
+  roundCharacters,
+  roundOptimizer,
+  unitStreams,
   type GradientCodec,
   type Limits,
   type Topology,
@@ -22,7 +27,14 @@ export {
 export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
 export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames, openTransfer, type OpenTransfer } from './frames.js';
-export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
+export {
+  decodeLeaseBody,
+  encodeLeaseBody,
+  leaseBodyBytes,
+  type LeaseContent,
+  type LeaseParts,
+  type LeaseShape,
+} from './lease-body.js';
 export { createSendBudget, type Eviction, type SendBudget, type SendBudgetOptions } from './send-budget.js';
 export { MessageBudget, type MessageRate } from './message-budget.js';
 export { Strangers, type Stranger } from './strangers.js';

@@ -1,9 +1,11 @@
 /**
- * The body of a `lease`: tokens uint16 [streams, T+1], padding to 4 bytes, then states float32
- * [given, L*S*H]. Little-endian.
+ * The body of a `lease`: tokens uint16 [steps, streams, T+1], padding to 4 bytes, states float32
+ * [given, L*S*H], and in a local round the learning rates float32 [steps]. Little-endian.
  */
 
 export interface LeaseShape {
+  /** H; 1 if the rounds are not local. */
+  readonly steps: number;
   readonly streams: number;
   /** T. */
   readonly window: number;
@@ -13,31 +15,58 @@ export interface LeaseShape {
   readonly stateFloats: number;
 }
 
-function statesOffset({ streams, window }: LeaseShape): number {
-  return Math.ceil((streams * (window + 1) * 2) / 4) * 4;
+export interface LeaseParts {
+  /** One window [T+1] per step and stream; step by step. */
+  readonly windows: readonly Uint16Array[];
+  /** One [L*S*H] per given stream, in stream order. */
+  readonly states: readonly Float32Array[];
+  /** [steps] in a local round, otherwise empty. */
+  readonly learningRates: readonly number[];
+}
+
+/** Views of a body. */
+export interface LeaseContent {
+  /** [steps, streams, T+1] */
+  readonly tokens: Uint16Array;
+  /** [given, L*S*H] */
+  readonly states: Float32Array;
+  /** [steps] in a local round, otherwise empty. */
+  readonly learningRates: Float32Array;
 }
 
 export function leaseBodyBytes(shape: LeaseShape): number {
-  return statesOffset(shape) + shape.given * shape.stateFloats * 4;
+  const { states, rates } = floatsOf(shape);
+  return statesOffset(shape) + (states + rates) * 4;
 }
 
-/** `tokens`: one [T+1] window per stream; `states`: one [L*S*H] per given stream, in stream order. */
-export function encodeLeaseBody(shape: LeaseShape, tokens: readonly Uint16Array[], states: readonly Float32Array[]): Uint8Array {
+export function encodeLeaseBody(shape: LeaseShape, { windows, states, learningRates }: LeaseParts): Uint8Array {
   const body = new Uint8Array(leaseBodyBytes(shape));
-  const ids = new Uint16Array(body.buffer, 0, shape.streams * (shape.window + 1));
-  tokens.forEach((window, i) => ids.set(window, i * (shape.window + 1)));
-  const floats = new Float32Array(body.buffer, statesOffset(shape), shape.given * shape.stateFloats);
-  states.forEach((state, i) => floats.set(state, i * shape.stateFloats));
+  const content = decodeLeaseBody(shape, body);
+  windows.forEach((window, i) => content.tokens.set(window, i * (shape.window + 1)));
+  states.forEach((state, i) => content.states.set(state, i * shape.stateFloats));
+  content.learningRates.set(learningRates);
   return body;
 }
 
-/** Views of `body`, which must start at offset 0 of its buffer and have `leaseBodyBytes(shape)` bytes. */
-export function decodeLeaseBody(
-  shape: LeaseShape,
-  body: Uint8Array,
-): { readonly tokens: Uint16Array; readonly states: Float32Array } {
+/** `body` must start at offset 0 of its buffer and have `leaseBodyBytes(shape)` bytes. */
+export function decodeLeaseBody(shape: LeaseShape, { buffer, byteOffset }: Uint8Array): LeaseContent {
+  const at = byteOffset + statesOffset(shape);
+  const { states, rates } = floatsOf(shape);
   return {
-    tokens: new Uint16Array(body.buffer, body.byteOffset, shape.streams * (shape.window + 1)),
-    states: new Float32Array(body.buffer, body.byteOffset + statesOffset(shape), shape.given * shape.stateFloats),
+    tokens: new Uint16Array(buffer, byteOffset, tokensOf(shape)),
+    states: new Float32Array(buffer, at, states),
+    learningRates: new Float32Array(buffer, at + states * 4, rates),
   };
+}
+
+function tokensOf({ steps, streams, window }: LeaseShape): number {
+  return steps * streams * (window + 1);
+}
+
+function statesOffset(shape: LeaseShape): number {
+  return Math.ceil((tokensOf(shape) * 2) / 4) * 4;
+}
+
+function floatsOf({ steps, given, stateFloats }: LeaseShape): { readonly states: number; readonly rates: number } {
+  return { states: given * stateFloats, rates: steps > 1 ? steps : 0 };
 }

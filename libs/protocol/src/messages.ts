@@ -7,7 +7,7 @@ import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 
 /** Incremented when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 11;
+export const PROTOCOL_VERSION = 12;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -155,7 +155,7 @@ export const SourcesSchema = v.strictObject({
   workers: v.pipe(v.array(id), v.minLength(1), v.maxLength(LIMITS.seeds)),
 });
 
-/** Lends streams for one round. Body: their tokens and the `given` states, see lease-body.ts. */
+/** Lends streams for one round. Body: see lease-body.ts. */
 export const LeaseSchema = v.strictObject({
   type: v.literal('lease'),
   leaseId: id,
@@ -169,6 +169,15 @@ export const LeaseSchema = v.strictObject({
   states: v.pipe(v.string(), v.regex(/^[zhg]+$/), v.maxLength(LIMITS.streams)),
   /** Time in ms that the coordinator waits before it also lends the streams to another worker. */
   deadlineMs: positive,
+  /** In a local round, what the steps of the track depend on besides the body. */
+  local: v.optional(
+    v.strictObject({
+      /** Maximum norm of the mean gradient of a step; 0 = none. */
+      clip: v.pipe(v.number(), v.minValue(0), v.maxValue(LIMITS.clip)),
+      /** The streams start over before this step, with states of zero. */
+      wrapStep: v.optional(v.pipe(count, v.minValue(1), v.maxValue(LIMITS.localSteps - 1))),
+    }),
+  ),
 });
 
 /** The streams of this lease have been counted, so its result is no longer needed. */
@@ -402,8 +411,8 @@ export const HostSchema = v.strictObject({
   owner: id,
   /** B, streams of a round. */
   streams: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.streams)),
-  /** T, characters per stream and round. */
-  window: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.window)),
+  /** Characters per stream and round: T, or H * T in a local run. */
+  window: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.window * LIMITS.localSteps)),
   codec: v.picklist(GRADIENT_CODECS),
   /**
    * Add gradients in the order of their first streams, not in the order of arrival, so that

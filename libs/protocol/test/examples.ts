@@ -17,6 +17,11 @@ const config = {
   ema: 0,
   schedule: { kind: 'cosine', warmupRounds: 100, finalFraction: 0.05, decayRounds: 0 },
   codec: 'fp16',
+  localSteps: 1,
+  tracks: 0,
+  outerLearningRate: 0.7,
+  outerMomentum: 0.9,
+  windowOffset: 0,
 } as const;
 
 /** One valid message of every type. */

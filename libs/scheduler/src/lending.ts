@@ -412,7 +412,7 @@ function limitedQuotas(state: RunState, workers: readonly WorkerRecord[], capaci
   return limitQuotas(capacities, quotas, limits, load);
 }
 
-/** In a reproducible run the service adds as many contributions, whichever workers send them. */
+/** Where leases have one size, the service adds as many contributions, whichever workers send them. */
 export function loadOf({ settings, parking }: RunState, units: number): Load {
   const { leaseStreams, window } = settings;
   return { units, unitCharacters: Math.max(leaseStreams, 1) * window, serviceMs: leaseStreams > 0 ? 0 : parking.serviceMs };
@@ -458,7 +458,7 @@ function backlogOf({ unanswered }: WorkerRecord): number {
 
 /**
  * Grants one lease of all these units. In a reproducible run each unit gets a lease of its own,
- * because rounding depends on what one contribution adds up. Units of an unreliable lease are kept
+ * because rounding depends on what one contribution adds up, and so does each track. Units of an unreliable lease are kept
  * together and apart from others: a contribution counts as a whole or not at all, so whichever of
  * the two arrives first must cover the same units.
  */
@@ -531,7 +531,8 @@ function grantLease(
 /** Where the hidden states of the unit come from: see `states` of the effect `lease`. */
 function stateSource({ round, settings, units }: RunState, workerId: string, index: number): string {
   const { holder, lent, streams } = units[index];
-  const wraps = round % settings.windowsPerPass === 0;
+  const { windowsPerPass, localSteps = 1, windowOffset = 0 } = settings;
+  const wraps = (windowOffset + round * localSteps) % windowsPerPass === 0;
   const source = wraps ? 'z' : holder === workerId && !lent ? 'h' : 'g';
   return streams.length === 1 ? source : source.repeat(streams.length);
 }

@@ -11,20 +11,24 @@ import { createTrialBudget, type TrialBudget } from './trials.js';
 export interface RunSettings extends LossLimits {
   /** B, streams. */
   readonly streams: number;
-  /** T, characters per stream and round. */
+  /** Characters per stream and round: T, or H * T in a local run. */
   readonly window: number;
   /** Rounds to compute in all. */
   readonly rounds: number;
   /**
-   * Windows in one pass over a stream. Where round % windowsPerPass = 0 the stream wraps and its
-   * hidden state is reset.
+   * Windows in one pass over a stream. Where a round begins with the first one, the stream wraps and
+   * its hidden state is reset.
    */
   readonly windowsPerPass: number;
+  /** Windows of a stream in a round, H; default 1. */
+  readonly localSteps?: number;
+  /** Number of the first window of round 0; default 0. */
+  readonly windowOffset?: number;
   /** In rounds; 0 = only at the end. */
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;
   readonly sampleEvery: number;
-  /** Streams of every lease in a reproducible run; 0 = the size of leases follows speed. */
+  /** Streams of every lease in a reproducible run, or of a track; 0 = the size of leases follows speed. */
   readonly leaseStreams: number;
   /** Who may sum the gradients. Default: auto. */
   readonly topology?: Topology;
@@ -105,7 +109,7 @@ export interface Lease {
 }
 
 /**
- * The least that is lent: one stream, or in a reproducible run a fixed group of neighbouring
+ * The least that is lent: one stream, or in a reproducible or local run a fixed group of neighbouring
  * streams.
  */
 export interface WorkUnit {

@@ -8,7 +8,7 @@ import {
   type ReduceUpdate,
 } from '@troupe/collective';
 import { snapshotBytes } from '@troupe/optim';
-import { LIMITS, ProtocolError, type MessageOf } from '@troupe/protocol';
+import { LIMITS, ProtocolError, roundOptimizer, type MessageOf } from '@troupe/protocol';
 import type { EngineSlot } from './engine-slot.js';
 import type { Deadline, Membership } from './join.js';
 import { computeLease, type HeldStates, type LeaseOrder } from './lease.js';
@@ -187,9 +187,11 @@ export class SyncExecutor {
   }
 
   async #compute(order: LeaseOrder): Promise<SyncInput> {
-    const { welcome, slot, member, ports, replica } = this.#parts;
+    const { welcome, slot, member, ports, replica, optimizer } = this.#parts;
     const context = {
       config: welcome.config,
+      parameters: replica.parameters,
+      optimizer,
       engine: slot.engine,
       member,
       held: this.#held,
@@ -216,7 +218,7 @@ export class SyncExecutor {
     const fetching = new AbortController();
     this.#fetching = fetching;
     const { round, workers } = message;
-    const sources = { round, workers, digests: body, bytes: snapshotBytes(layout.size, welcome.config.optimizer) };
+    const sources = { round, workers, digests: body, bytes: snapshotBytes(layout.size, roundOptimizer(welcome.config)) };
     // A worker that cannot check digests does not say that it can use sources.
     const fetch = (): Promise<Uint8Array | undefined> =>
       fetchSnapshot(sources, { member, sha256: ports.sha256!.bind(ports), deadline }, fetching.signal);

@@ -4,10 +4,12 @@ import { createLayout, stateSize, type ParameterLayout } from '@troupe/model';
 import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
 import {
   createChannel,
+  isLocal,
   leaseBodyBytes,
   LIMITS,
   PROTOCOL_VERSION,
   receiveWithin,
+  roundOptimizer,
   type Channel,
   type Message,
   type MessageOf,
@@ -29,6 +31,8 @@ export interface Membership {
   readonly welcome: Welcome;
   readonly layout: ParameterLayout;
   readonly replica: Replica;
+  /** The inner optimizer, in a local run. */
+  readonly optimizer: Replica | undefined;
   /** Met by the first frame of a snapshot, and prolonged while others come first; the channel watches the rest. */
   readonly snapshot: Expectation;
 }
@@ -55,8 +59,9 @@ export async function joinRun(link: Connection, options: WorkerOptions, deadline
   };
   requireLayout(layout, welcome);
   options.ports.requireMemory?.(config);
-  const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
-  return { control, welcome, layout, replica, snapshot };
+  const replica = createReplica({ size: layout.size, optimizer: roundOptimizer(config) });
+  const optimizer = isLocal(config) ? createReplica({ size: layout.size, optimizer: config.optimizer }) : undefined;
+  return { control, welcome, layout, replica, optimizer, snapshot };
 }
 
 async function greet(control: Channel, options: WorkerOptions, deadline: Deadline): Promise<Welcome> {
@@ -76,7 +81,7 @@ function helloOf({ token, name, kind, credited }: WorkerOptions): MessageOf<'hel
 }
 
 function bodyBytes(message: Message, config: TrainingConfig, layout: ParameterLayout): number {
-  const bytes = snapshotBytes(layout.size, config.optimizer);
+  const bytes = snapshotBytes(layout.size, roundOptimizer(config));
   if (message.type === 'snapshot') return bytes;
   if (message.type === 'sources') return piecesOf(bytes) * SHA256_BYTES;
   return message.type === 'lease' ? leaseBodyBytes(leaseShape(message, config)) : 0;

@@ -1,10 +1,22 @@
 import type { CollectiveMember, Contribution, OutgoingContribution } from '@troupe/collective';
-import { dropoutKeyOf, EngineError, stateSize, type Batch, type GradientProgress } from '@troupe/model';
+import {
+  dropoutKeyOf,
+  EngineError,
+  localLease,
+  stateSize,
+  takeLocalSteps,
+  type Batch,
+  type Gradient,
+  type GradientProgress,
+} from '@troupe/model';
+import type { Replica } from '@troupe/optim';
 import {
   brief,
   decodeLeaseBody,
+  firstWindow,
   sentence,
   type DeclineCode,
+  type LeaseContent,
   type LeaseShape,
   type MessageOf,
   type TrainingConfig,
@@ -22,7 +34,11 @@ export type HeldStates = Map<number, { readonly round: number; readonly state: F
 
 export interface LeaseContext {
   readonly config: TrainingConfig;
+  /** [P], which the engine has. They do not change meanwhile. */
+  readonly parameters: Float32Array;
   readonly engine: SlotEngine;
+  /** The optimizer of tracks, in a local run. */
+  readonly optimizer: Replica | undefined;
   readonly member: CollectiveMember;
   readonly held: HeldStates;
   nowMs(): number;
@@ -38,9 +54,12 @@ export type LeaseOutcome =
 const TIMEOUT_FACTOR = 10;
 
 /** How the body of a lease is laid out. */
-export function leaseShape({ streams, states }: MessageOf<'lease'>, { model, window }: TrainingConfig): LeaseShape {
+export function leaseShape(
+  { streams, states }: MessageOf<'lease'>,
+  { model, window, localSteps: steps }: TrainingConfig,
+): LeaseShape {
   const given = [...states].filter((kind) => kind === 'g').length;
-  return { streams: streams.length, window, given, stateFloats: stateSize(model) };
+  return { steps, streams: streams.length, window, given, stateFloats: stateSize(model) };
 }
 
 /**
@@ -50,11 +69,11 @@ export function leaseShape({ streams, states }: MessageOf<'lease'>, { model, win
 export async function computeLease(context: LeaseContext, order: LeaseOrder, parametersDigest: string): Promise<LeaseOutcome> {
   const { lease } = order;
   if (context.isOvertaken()) return { kind: 'declined', code: 'cancelled', reason: 'its streams are counted' };
-  const batch = assembleBatch(context, order);
-  if (!batch) return { kind: 'declined', code: 'no_state', reason: `a hidden state for round ${lease.round} is not held here` };
+  const content = readLease(context, order);
+  if (!content) return { kind: 'declined', code: 'no_state', reason: `a hidden state for round ${lease.round} is not held here` };
   const outgoing = createOutgoing(context, lease);
   try {
-    return await computeAndSend(context, { lease, batch, outgoing, parametersDigest });
+    return await computeAndSend(context, { lease, content, outgoing, parametersDigest });
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
     const code = error.code === 'not_finite' ? 'not_finite' : 'engine';
@@ -67,23 +86,52 @@ export async function computeLease(context: LeaseContext, order: LeaseOrder, par
 /** What a lease takes until it is sent. */
 interface Work {
   readonly lease: MessageOf<'lease'>;
-  readonly batch: Batch;
+  readonly content: LeaseContent;
   readonly outgoing: Outgoing;
   readonly parametersDigest: string;
 }
 
-async function computeAndSend(context: LeaseContext, { lease, batch, outgoing, ...work }: Work): Promise<LeaseOutcome> {
-  const { engine, held, config } = context;
+async function computeAndSend(context: LeaseContext, { lease, content, outgoing, ...work }: Work): Promise<LeaseOutcome> {
+  const { held, config } = context;
   const startMs = context.nowMs();
-  const result = await engine.gradient(batch, outgoing.add, lease.deadlineMs * TIMEOUT_FACTOR);
+  const result = await compute(context, lease, content, outgoing.add);
   const computeMs = context.nowMs() - startMs;
-  if (context.isOvertaken()) return { kind: 'declined', code: 'dropped', reason: 'its streams were counted meanwhile' };
+  if (!result || context.isOvertaken())
+    return { kind: 'declined', code: 'dropped', reason: 'its streams were counted meanwhile' };
   const { leaseId, round, streams } = lease;
   const { gradient, endStates, lossSum, tokens } = result;
   outgoing.finish({ leaseId, round, streams, tokens, lossSum, computeMs, ...work, gradient, endStates });
   const floats = stateSize(config.model);
   streams.forEach((stream, i) => held.set(stream, { round: round + 1, state: endStates.slice(i * floats, (i + 1) * floats) }));
   return { kind: 'sent', computeMs, characters: tokens };
+}
+
+/** @returns undefined if it was overtaken meanwhile */
+async function compute(
+  context: LeaseContext,
+  { round, streams, deadlineMs, local }: MessageOf<'lease'>,
+  { tokens, states, learningRates }: LeaseContent,
+  onProgress: GradientProgress,
+): Promise<Gradient | undefined> {
+  const { engine, optimizer, parameters, isOvertaken, config } = context;
+  const { model, seed, window } = config;
+  const first = firstWindow(config, round);
+  const timeoutMs = deadlineMs * TIMEOUT_FACTOR;
+  if (!local || !optimizer) {
+    const key = dropoutKeyOf(model, { seed, round: first, streams });
+    return engine.gradient({ streams: streams.length, window, tokens, states, ...key }, onProgress, timeoutMs);
+  }
+  const lease = localLease(model, seed, { streams, window, first, tokens, states, learningRates, ...local });
+  const steps = {
+    setParameters: (values: Float32Array) => engine.setParameters(values),
+    gradient: (batch: Batch) => engine.gradient(batch, undefined, timeoutMs),
+  };
+  try {
+    return await takeLocalSteps(parameters, lease, { engine: steps, optimizer, isOvertaken });
+  } finally {
+    // The next lease counts on them, also after one that was given up.
+    engine.setParameters(parameters);
+  }
 }
 
 /** A contribution that begins when there is something to send. */
@@ -111,11 +159,11 @@ function createOutgoing({ member, isOvertaken }: LeaseContext, lease: MessageOf<
   };
 }
 
-/** @returns undefined when this worker does not hold a state that the lease counts on */
-function assembleBatch({ config, held }: LeaseContext, { lease, body }: LeaseOrder): Batch | undefined {
+/** @returns its content with the states of all streams; undefined when this worker does not hold a state that the lease counts on */
+function readLease({ config, held }: LeaseContext, { lease, body }: LeaseOrder): LeaseContent | undefined {
   const shape = leaseShape(lease, config);
   const { streams, stateFloats: floats } = shape;
-  const { tokens, states: sent } = decodeLeaseBody(shape, body);
+  const { states: sent, ...content } = decodeLeaseBody(shape, body);
   const states = new Float32Array(streams * floats);
   let next = 0;
   for (let i = 0; i < streams; i++) {
@@ -125,5 +173,5 @@ function assembleBatch({ config, held }: LeaseContext, { lease, body }: LeaseOrd
     if (mine?.round !== lease.round) return undefined;
     states.set(mine.state, i * floats);
   }
-  return { streams, window: config.window, tokens, states, ...dropoutKeyOf(config.model, { ...config, ...lease }) };
+  return { ...content, states };
 }

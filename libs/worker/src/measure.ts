@@ -1,6 +1,6 @@
 /** Opens engines for a run and measures their speed. */
 import { dropoutKeyOf, stateSize, type Batch, type Engine } from '@troupe/model';
-import type { TrainingConfig } from '@troupe/protocol';
+import { unitStreams, type TrainingConfig } from '@troupe/protocol';
 import { createEngineSlot, type EngineSlot } from './engine-slot.js';
 import type { WorkerOptions } from './ports.js';
 
@@ -29,8 +29,8 @@ export function openEngineSlot(
 }
 
 /** The largest lease of this run, in streams. */
-function mostStreams({ leaseStreams, streams }: TrainingConfig): number {
-  return leaseStreams > 0 ? leaseStreams : streams;
+function mostStreams(config: TrainingConfig): number {
+  return unitStreams(config) || config.streams;
 }
 
 /** @returns characters per second, from one timed window of some streams */

@@ -34,6 +34,11 @@ export const CONFIG: TrainingConfig = {
   ema: 0,
   schedule: { kind: 'constant' },
   codec: 'fp32',
+  localSteps: 1,
+  tracks: 0,
+  outerLearningRate: 0.7,
+  outerMomentum: 0.9,
+  windowOffset: 0,
 };
 
 /** Time passes only when the test advances it. */
@@ -217,7 +222,10 @@ export async function createSurroundings({ config, createEngine, requireMemory, 
       host.grant({ round, leaseId, workerId: `w${workers}`, streams: ids }),
     lend(channel: Channel, leaseId: string, round: number, ids: number[], states: string): void {
       const windows = ids.map((stream) => surroundings.tokens(stream, round));
-      const body = encodeLeaseBody({ streams: ids.length, window, given: 0, stateFloats }, windows, []);
+      const body = encodeLeaseBody(
+        { steps: 1, streams: ids.length, window, given: 0, stateFloats },
+        { windows, states: [], learningRates: [] },
+      );
       channel.send({ type: 'lease', leaseId, round, streams: ids, states, deadlineMs: 1000 }, body);
     },
     /** The next contribution that counts. */

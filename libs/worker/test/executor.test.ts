@@ -12,7 +12,7 @@ const MODEL = modelConfig({ hidden: 2, vocabulary: 3 });
 const WINDOW = 2;
 const layout = createLayout(MODEL);
 const stateFloats = stateSize(MODEL);
-const config = { model: MODEL, window: WINDOW, seed: 1, streams: 2 };
+const config = { model: MODEL, window: WINDOW, seed: 1, streams: 2, localSteps: 1, windowOffset: 0 };
 
 let contributed: Contribution[];
 let sent: Message[];
@@ -42,7 +42,7 @@ const engine = createReferenceEngine(MODEL, { maxStreams: 2, maxWindow: WINDOW }
 
 beforeEach(() => {
   [contributed, sent, steps, kept] = [[], [], [], []];
-  replica = createReplica({ size: layout.size, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
+  replica = createReplica({ size: layout.size, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0, nesterov: false } });
   engine.setParameters(replica.parameters);
   executor = new SyncExecutor({
     member,
@@ -60,8 +60,8 @@ beforeEach(() => {
 
 function order(stream: number, round: number, states: string): LeaseOrder {
   const lease: MessageOf<'lease'> = { type: 'lease', leaseId: 'l', round, streams: [stream], states, deadlineMs: 1 };
-  const shape = { streams: 1, window: WINDOW, given: 0, stateFloats };
-  return { lease, body: encodeLeaseBody(shape, [Uint16Array.of(0, 1, 2)], []) };
+  const shape = { steps: 1, streams: 1, window: WINDOW, given: 0, stateFloats };
+  return { lease, body: encodeLeaseBody(shape, { windows: [Uint16Array.of(0, 1, 2)], states: [], learningRates: [] }) };
 }
 
 describe('a snapshot', () => {
@@ -114,9 +114,16 @@ it('keeps the leases of a few later rounds, and leaves a coordinator that sends 
   await expect(retain('more')).rejects.toMatchObject({ name: 'ProtocolError', code: 'limit_exceeded' });
 });
 
+/** Of a lease in a round that is not local. */
+const exact = { parameters: new Float32Array(layout.size), optimizer: undefined };
+
 describe('a lease whose streams are counted', () => {
   const compute = (isOvertaken: () => boolean) =>
-    computeLease({ config: config as never, engine, member, held: new Map(), nowMs: () => 0, isOvertaken }, order(0, 0, 'z'), '');
+    computeLease(
+      { ...exact, config: config as never, engine, member, held: new Map(), nowMs: () => 0, isOvertaken },
+      order(0, 0, 'z'),
+      '',
+    );
 
   it('is not computed', async () => {
     expect(await compute(() => true)).toMatchObject({ kind: 'declined', code: 'cancelled' });
@@ -143,7 +150,15 @@ describe('a gradient that is handed over while it is computed', () => {
   });
   const result: Gradient = { gradient, lossSum: 1, tokens: 2, endStates: new Float32Array(stateFloats) };
   const compute = (end: () => Promise<Gradient>, isOvertaken = (): boolean => false) => {
-    const context = { config: config as never, engine: engineThat(end), member, held: new Map(), nowMs: () => 0, isOvertaken };
+    const context = {
+      ...exact,
+      config: config as never,
+      engine: engineThat(end),
+      member,
+      held: new Map(),
+      nowMs: () => 0,
+      isOvertaken,
+    };
     return computeLease(context, order(0, 0, 'z'), '');
   };
 
@@ -176,7 +191,7 @@ describe('a gradient that is handed over while it is computed', () => {
 describe('a held hidden state', () => {
   it('of another round is not used: the lease is declined', async () => {
     const held: HeldStates = new Map([[0, { round: 4, state: new Float32Array(stateFloats) }]]);
-    const context = { config: config as never, engine, member, held, nowMs: () => 0, isOvertaken: () => false };
+    const context = { ...exact, config: config as never, engine, member, held, nowMs: () => 0, isOvertaken: () => false };
     expect(await computeLease(context, order(0, 4, 'h'), replica.digest())).toMatchObject({ kind: 'sent' });
     // The contribution replaced it by the state before round 5.
     expect(await computeLease(context, order(0, 4, 'h'), replica.digest())).toMatchObject({ kind: 'declined', code: 'no_state' });

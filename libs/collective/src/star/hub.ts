@@ -497,7 +497,8 @@ class Hub implements RunServer {
       return { ...ready, encode, whole: received.bytes };
     }
     if (!sum || !squares) return undefined;
-    return { ...ready, encode: (index, payload) => sum.encode(chunks[index], factor, payload) };
+    const mean = { round: head.round, factor };
+    return { ...ready, encode: (index, payload) => sum.encode(chunks[index], mean, payload) };
   }
 
   // ---- who sums what

@@ -245,7 +245,7 @@ class Reducer implements RunServer {
     const { sum } = this.#place;
     const members = this.#links.receivers().filter(({ workerId }) => !this.#unwanted.has(workerId));
     const { updateBytes: bytes, chunks } = sum;
-    const encode = (index: number, payload: Uint8Array): void => sum.encode(chunks[index], factor, payload);
+    const encode = (index: number, payload: Uint8Array): void => sum.encode(chunks[index], { round, factor }, payload);
     const ready = { round, range: this.#place, bytes, chunks, encode };
     const place = { links: this.#links, nowMs: () => this.#nowMs() };
     const sendMs = sendRange(place, ready, [this.host, ...members.map(({ channel }) => channel)]);
