@@ -12,6 +12,7 @@ import * as communication from './parts/communication.mjs';
 import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
 import * as evaluation from './parts/eval.mjs';
+import * as exported from './parts/export.mjs';
 import * as gpu from './parts/gpu.mjs';
 import * as hostile from './parts/hostile.mjs';
 import * as joiners from './parts/joiners.mjs';
@@ -48,6 +49,7 @@ const PARTS = new Map(
     hostile,
     attacks,
     browser,
+    export: exported,
     curves,
     eval: evaluation,
     'layer-norm': layerNorm,
@@ -66,7 +68,7 @@ ${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(14)}${title}`).join('\n
   --write  put the figures into docs/benchmarks.md
   --help   print this help
 
-The exit code is 1 if a loss is wrong (churn, browser, curves, eval), a liar is not found (hostile), a join with the right token fails (attacks), an int8 contribution is too long (codec) or a part fails. Missing a speed goal is not a failure.
+The exit code is 1 if a loss is wrong (churn, browser, curves, eval), a liar is not found (hostile), a join with the right token fails (attacks), an int8 contribution is too long (codec), a page is too large (export) or a part fails. Missing a speed goal is not a failure.
 `;
 
 /** Other programs that cause more load than this disturb the figures. */

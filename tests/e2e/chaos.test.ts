@@ -8,8 +8,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createCompany, hashes, type Company } from './company.js';
 import { byChance, type Chance } from './mischief.js';
-import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type Running } from './troupe.js';
+import {
+  appOf,
+  areReady,
+  at,
+  end,
+  named,
+  scratch,
+  signal,
+  SMALL,
+  start,
+  whilePaused,
+  type Line,
+  type Running,
+} from './troupe.js';
 
+const ADMIN = 'a-token-of-admins';
 const ROUNDS = 200;
 const LAST = `round-${String(ROUNDS).padStart(8, '0')}.safetensors`;
 /** Rounds of about 15 ms, so that a worker has time to start, join and compute during the run. */
@@ -40,9 +54,14 @@ interface Outcome {
   readonly files: Record<string, string>;
 }
 
-async function train(out: string, flags: readonly string[]): Promise<Outcome> {
-  const training = start(['train', ...flags, '--out', out, '--json'], { cwd });
+/** All its workers take part from the first round on. */
+async function train(out: string, flags: readonly string[], workers = 1): Promise<Outcome> {
+  const args = ['train', ...flags, '--workers', String(workers), '--out', out, '--json'];
+  const training = start(args, { cwd, env: { TROUPE_ADMIN_TOKEN: ADMIN } });
   started.push(training);
+  const { address } = await training.line(named('listening'));
+  const names = Array.from({ length: workers }, (_, index) => `local-${index + 1}`);
+  await whilePaused(address as string, ADMIN, () => areReady(training, names));
   const { code, stderr } = await training.exited;
   expect(stderr).toBe('');
   expect(code).toBe(0);
@@ -52,7 +71,7 @@ async function train(out: string, flags: readonly string[]): Promise<Outcome> {
 /** The reference: an undisturbed reproducible run with one worker. */
 let alone: Outcome;
 beforeAll(async () => {
-  alone = await train('alone', [...STEADY, ...CADENCES, ...REPRODUCIBLE, '--workers', '1']);
+  alone = await train('alone', [...STEADY, ...CADENCES, ...REPRODUCIBLE]);
 });
 
 const lossOf = (events: readonly Line[], round: number): number =>
@@ -76,9 +95,7 @@ function expectSameLosses(events: readonly Line[], expected: readonly Line[]): v
 
 describe('a reproducible run', () => {
   it.each([2, 5])('gives the same checkpoints, bit for bit, with %i workers as with one', async (workers) => {
-    const many = await train(`workers-${workers}`, [...STEADY, ...CADENCES, ...REPRODUCIBLE, '--workers', String(workers)]);
-    const ready = many.events.filter(named('worker')).filter(({ change }) => change === 'ready');
-    expect(new Set(ready.map(({ name }) => name)).size).toBe(workers);
+    const many = await train(`workers-${workers}`, [...STEADY, ...CADENCES, ...REPRODUCIBLE], workers);
     expectSameFiles(many.files, alone.files);
   });
 
@@ -97,7 +114,7 @@ describe('a reproducible run', () => {
 
   it('gives the same checkpoint when its all-reduce service is killed and started again', async () => {
     const flags = [...SMALL, '--rounds', '400', '--reproducible', '--eval-every', '0', '--checkpoint-every', '0'];
-    const expected = await train('one-service', [...flags, '--workers', '1']);
+    const expected = await train('one-service', flags);
     const env = { TROUPE_TOKEN: 'a-token-of-this-test', TROUPE_ALLREDUCE_TOKEN: 'a-secret-of-this-test' };
     const launch = (...args: string[]): Running => {
       const running = start(args, { cwd, env });
@@ -118,9 +135,10 @@ describe('a reproducible run', () => {
       address as string,
     );
     const { address: door } = await two.line(named('listening'));
+    const app = await appOf(service);
     for (const name of ['a', 'b']) launch('worker', door as string, '--name', name);
     await two.line(at(40));
-    signal(await appOf(service), 'SIGKILL');
+    signal(app, 'SIGKILL');
     await two.line(named('waiting'));
     launch('allreduce', '--port', new URL(address as string).port);
     expect((await two.exited).code).toBe(0);

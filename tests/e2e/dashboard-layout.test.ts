@@ -9,7 +9,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
 import { faults, settled } from './layout.js';
 import { builtPage, setStage, show, violations, type Scheme } from './stage.js';
-import { stagedHistory, stageRun, type Situation } from './staged-run.js';
+import { stagedHistory, stageRun, type Situation, type StagedRun } from './staged-run.js';
 
 const stage = setStage('dashboard', ['--lang=en-GB']);
 const WIDTHS = [320, 360, 800, 1280, 2560] as const;
@@ -40,7 +40,10 @@ async function expectNoFaults(tab: Tab): Promise<void> {
 }
 
 async function open(situation: Situation, query = ''): Promise<Tab> {
-  const run = stage.closeAfterTest(await stageRun(situation));
+  return openRun(stage.closeAfterTest(await stageRun(situation)), query);
+}
+
+async function openRun(run: StagedRun, query = ''): Promise<Tab> {
   const tab = await stage.visit(`${run.origin}/${query}#admin=any`);
   await tab.until(`!document.querySelector('#run').hidden`);
   return tab;
@@ -235,10 +238,14 @@ describe.skipIf(stage.missing !== undefined)('the run doctor', () => {
     await tab.until(`document.querySelector('#announcement').textContent !== ''`);
   });
 
-  it('says what to type where the coordinator can do nothing', async () => {
-    const tab = await open('diverged');
-    await tab.until(`/round 380 .* --resume --lr 0\\.005/.test(document.querySelector('#doctor-what').textContent)`);
-    expect(await tab.evaluate(`document.querySelector('#doctor-do').checkVisibility()`)).toBe(false);
+  it('takes a run that has diverged back with one click, and says so', async () => {
+    const run = stage.closeAfterTest(await stageRun('diverged'));
+    const tab = await openRun(run);
+    await tab.until(`/round 380 at half the learning rate, 0\\.005/.test(document.querySelector('#doctor-what').textContent)`);
+    expect(await tab.evaluate(`document.querySelector('#doctor-also').checkVisibility()`)).toBe(false);
+    await tab.click('#doctor-do');
+    await tab.until(`document.querySelector('#announcement').textContent !== ''`);
+    expect(run.orders).toEqual([{ action: 'back', round: 380, learningRate: 0.005 }]);
   });
 });
 

@@ -8,9 +8,10 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { named, root, run, scratch, SMALL, start, type Line } from './troupe.js';
+import { areReady, named, root, run, scratch, SMALL, start, whilePaused, type Line } from './troupe.js';
 
 const call = promisify(execFile);
+const ADMIN = 'a-token-of-admins';
 const MAX_TARBALL_BYTES = 4e6;
 const MAX_INSTALLED_BYTES = 30e6;
 
@@ -89,18 +90,24 @@ describe('an installed release', () => {
     async () => {
       await fs.writeFile(path.join(cwd, 'text.txt'), 'The quick brown fox jumps over the lazy dog.\n'.repeat(200));
       const args = ['coordinator', ...SMALL, '--corpus', 'text.txt', '--rounds', '60', '--port', '0', '--keep-serving', '--json'];
-      const training = start(args, { cwd, env, command });
+      const training = start(args, { cwd, env: { ...env, TROUPE_ADMIN_TOKEN: ADMIN }, command });
       const listening = await training.line(named('listening'));
       await checkPages(listening);
 
       expect(listening.joinCommand).toMatch(/^TROUPE_TOKEN=\S+ troupe worker ws:/);
-      await Promise.all(['one', 'two'].map((name) => type(`${String(listening.joinCommand)} --name ${name}`)));
+      const names = ['one', 'two'];
+      let ended: Promise<unknown> | undefined;
+      await whilePaused(String(listening.address), ADMIN, async () => {
+        ended = Promise.all(names.map((name) => type(`${String(listening.joinCommand)} --name ${name}`)));
+        await Promise.race([ended, areReady(training, names)]);
+      });
+      await ended;
+      const ready = training.lines.filter(({ event, change }) => event === 'worker' && change === 'ready');
+      expect(ready.map(({ name }) => name).sort()).toEqual(names);
       await training.line(named('serving'));
       await checkDownload(listening);
       training.child.kill('SIGTERM');
       expect((await training.exited).code).toBe(0);
-      const joined = training.lines.filter(({ event, change }) => event === 'worker' && change === 'joined');
-      expect(joined.map(({ name }) => name).sort()).toEqual(['one', 'two']);
       expect(await training.line(named('finished'))).toMatchObject({ round: 60 });
 
       expect((await type('troupe sample --length 40')).stdout.trim().length).toBeGreaterThan(20);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { findNodeRtc } from '@troupe/transport/webrtc-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashes } from './company.js';
-import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type Running } from './troupe.js';
+import { appOf, at, end, named, scratch, signal, SMALL, start, steer, type Line, type Running } from './troupe.js';
 
 const rtc = await findNodeRtc();
 const TOKEN = 'a-token-of-this-test';
@@ -68,13 +68,7 @@ async function serve(port = 0): Promise<Service> {
 async function coordinate(out: string, ...flags: readonly string[]) {
   const running = launch('coordinator', ...FLAGS, '--port', '0', '--out', out, '--json', ...flags);
   const address = (await running.line(named('listening'))).address as string;
-  const steer = async (action: string): Promise<void> => {
-    const headers = { authorization: `Bearer ${ADMIN}`, 'content-type': 'application/json' };
-    const url = `${address.replace('ws', 'http')}/api/control`;
-    const { ok } = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ action }) });
-    expect(ok).toBe(true);
-  };
-  return { running, address, steer };
+  return { running, address, steer: (action: string) => steer(address, ADMIN, action) };
 }
 
 const says = (text: string) => (line: Line) => line.event === 'note' && (line.text as string).includes(text);

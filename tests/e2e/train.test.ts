@@ -2,7 +2,7 @@ import fs from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { at, childrenOf, named, run, scratch, SMALL, start, type Line } from './troupe.js';
+import { appOf, at, childrenOf, named, run, scratch, signal, SMALL, start, type Line } from './troupe.js';
 
 let cwd = '';
 beforeAll(async () => {
@@ -12,15 +12,20 @@ afterAll(async () => {
   await fs.rm(cwd, { recursive: true, force: true });
 });
 
+/** So many that a test can disturb a run of them before it is complete. */
+const ROUNDS = 300;
+
 /** Without the measurement of engines, which takes half a second a worker; the reference and one other run have it. */
 const FIXED = [...SMALL, '--engine', 'wasm'];
 
 const losses = (lines: readonly Line[]): number[] => lines.filter(named('round')).map((line) => line.trainLoss as number);
 
-/** Trains 60 rounds undisturbed: the reference for disturbed runs. */
+/** Trains undisturbed: the reference for disturbed runs. */
 let undisturbed: number[] = [];
 beforeAll(async () => {
-  const training = start(['train', ...SMALL, '--rounds', '60', '--workers', '2', '--out', 'undisturbed', '--json'], { cwd });
+  const training = start(['train', ...SMALL, '--rounds', String(ROUNDS), '--workers', '2', '--out', 'undisturbed', '--json'], {
+    cwd,
+  });
   const { code, stderr } = await training.exited;
   expect(stderr).toBe('');
   expect(code).toBe(0);
@@ -29,10 +34,10 @@ beforeAll(async () => {
 
 describe('troupe train', () => {
   it('learns, saves checkpoints and says where they are', async () => {
-    expect(undisturbed).toHaveLength(60);
+    expect(undisturbed).toHaveLength(ROUNDS);
     expect(undisturbed.at(-1)).toBeLessThan(undisturbed[0] - 0.8);
     expect(await fs.readdir(path.join(cwd, 'undisturbed'))).toEqual(
-      expect.arrayContaining(['best.safetensors', 'round-00000060.safetensors']),
+      expect.arrayContaining(['best.safetensors', 'round-00000300.safetensors']),
     );
   });
 
@@ -47,7 +52,7 @@ describe('troupe train', () => {
 
   it.each([1, 3])('gives the same losses with %i workers', async (workers) => {
     const training = start(
-      ['train', ...FIXED, '--rounds', '60', '--workers', String(workers), '--out', `workers-${workers}`, '--json'],
+      ['train', ...FIXED, '--rounds', String(ROUNDS), '--workers', String(workers), '--out', `workers-${workers}`, '--json'],
       { cwd },
     );
     expect((await training.exited).code).toBe(0);
@@ -55,28 +60,30 @@ describe('troupe train', () => {
   });
 
   it('loses nothing when a worker is killed in the middle of the run', async () => {
-    const training = start(['train', ...FIXED, '--rounds', '60', '--workers', '2', '--out', 'killed', '--json'], { cwd });
+    const training = start(['train', ...FIXED, '--rounds', String(ROUNDS), '--workers', '2', '--out', 'killed', '--json'], {
+      cwd,
+    });
+    const worker = await appOf(training, 'local-1');
     await training.line(at(10));
-    const worker = (await childrenOf(training.child.pid!)).find(({ command }) => command.includes('local-1'));
-    process.kill(worker!.pid, 'SIGKILL');
+    expect(signal(worker, 'SIGKILL')).toBe(true);
     expect((await training.exited).code).toBe(0);
     losses(training.lines).forEach((loss, round) => expect(Math.abs(loss - undisturbed[round])).toBeLessThan(1e-3));
   });
 
   it('saves and stops on Ctrl-C, and --resume continues as if it had never stopped', async () => {
-    const first = start(['train', ...FIXED, '--rounds', '60', '--workers', '2', '--out', 'stopped', '--json'], { cwd });
+    const first = start(['train', ...FIXED, '--rounds', String(ROUNDS), '--workers', '2', '--out', 'stopped', '--json'], { cwd });
     await first.line(at(20));
     first.child.kill('SIGINT');
     expect((await first.exited).code).toBe(0);
     const { round } = await first.line(named('finished'));
     expect(round).toBeGreaterThanOrEqual(20);
-    expect(round).toBeLessThan(60);
+    expect(round).toBeLessThan(ROUNDS);
 
     const second = start(['train', '--resume', '--engine', 'wasm', '--workers', '2', '--out', 'stopped', '--json'], { cwd });
     expect((await second.exited).code).toBe(0);
     expect((await second.line(named('started'))).round).toBe(round);
     const all = [...losses(first.lines).slice(0, round as number), ...losses(second.lines)];
-    expect(all).toHaveLength(60);
+    expect(all).toHaveLength(ROUNDS);
     all.forEach((loss, i) => expect(Math.abs(loss - undisturbed[i])).toBeLessThan(1e-3));
   });
 
@@ -109,7 +116,7 @@ describe('troupe train', () => {
     const { code, stdout, stderr } = await run(['train', ...SMALL, '--out', 'undisturbed', '--workers', '1'], { cwd });
     expect(code).not.toBe(0);
     expect(stdout + stderr).toMatch(/--resume/);
-    expect(await fs.readdir(path.join(cwd, 'undisturbed'))).toContain('round-00000060.safetensors');
+    expect(await fs.readdir(path.join(cwd, 'undisturbed'))).toContain('round-00000300.safetensors');
   });
 });
 

@@ -127,6 +127,30 @@ export const SMALL = [
 export const at = (round: number) => (line: Line) => line.event === 'round' && (line.round as number) >= round;
 export const named = (event: string) => (line: Line) => line.event === event;
 
+/** Sends an order as an admin. @param address of the coordinator: "ws://127.0.0.1:7070", or http. Rejects if it is refused */
+export async function steer(address: string, adminToken: string, action: string): Promise<void> {
+  const headers = { authorization: `Bearer ${adminToken}`, 'content-type': 'application/json' };
+  const url = new URL('/api/control', address.replace(/^ws/, 'http'));
+  const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ action }) });
+  if (!answer.ok) throw new Error(`${action} was refused: ${await answer.text()}`);
+}
+
+/**
+ * Runs `meanwhile` while the run is paused. However fast the machine is, the run is not complete before it has ended.
+ * @param address see steer
+ */
+export async function whilePaused(address: string, adminToken: string, meanwhile: () => Promise<unknown>): Promise<void> {
+  await steer(address, adminToken, 'pause');
+  await meanwhile();
+  await steer(address, adminToken, 'resume');
+}
+
+/** Resolves when all workers of these names may have leases. */
+export async function areReady({ line }: Running, names: readonly string[]): Promise<void> {
+  const isOf = (worker: string) => (one: Line) => one.event === 'worker' && one.change === 'ready' && one.name === worker;
+  await Promise.all(names.map((name) => line(isOf(name))));
+}
+
 /** The child processes of a process and their command lines, from /proc. */
 export async function childrenOf(pid: number): Promise<{ pid: number; command: string }[]> {
   const pids = (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name));

@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Tab } from './chromium.js';
 import { hashes } from './company.js';
 import { setStage, TOKEN, type Run } from './stage.js';
-import { at, named, scratch, type Line } from './troupe.js';
+import { at, named, scratch, steer, type Line } from './troupe.js';
 
 const rtc = await findNodeRtc();
 const SOON = { timeout: 30_000 };
@@ -30,12 +30,6 @@ const LARGE = ['--hidden', '96', '--window', '64', '--rounds', '60'];
 /** The machine is shared by three browsers, a worker, a coordinator and other tests. */
 const TIMEOUT_MS = 180_000;
 
-const steer = async ({ origin }: Run, action: string): Promise<void> => {
-  const headers = { authorization: `Bearer ${ADMIN}`, 'content-type': 'application/json' };
-  const { ok } = await fetch(`${origin}/api/control`, { method: 'POST', headers, body: JSON.stringify({ action }) });
-  expect(ok).toBe(true);
-};
-
 /** Some of the workers sum. Others may be parked by then: how many does not matter, and no test can tell. */
 const summing = (line: Line): boolean =>
   line.event === 'decision' && ((line.decision as { reducers?: readonly string[] }).reducers?.length ?? 0) > 1;
@@ -56,14 +50,14 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
       stage.work(star, 'alone');
 
       const run = await coordinate(path.join(folder, 'peers'), ...flags, '--topology', 'peers', '--admin-token', ADMIN);
-      await steer(run, 'pause');
+      await steer(run.origin, ADMIN, 'pause');
       const tabs = [await join(run, SLOW), await join(run, SLOW), await join(run, SLOW)];
       for (const tab of tabs) await tab.click('#start');
       if (rtc) stage.work(run, 'node', '--webrtc', '--share', '20');
       const members = rtc ? 4 : 3;
       for (const tab of tabs) await tab.until(linkedTo(`${members - 1} machines`));
       expect(await star.running.exited).toMatchObject({ code: 0 });
-      await steer(run, 'resume');
+      await steer(run.origin, ADMIN, 'resume');
       await run.running.line(summing);
       await run.running.line(at(run.running.lines.filter(named('round')).length + 20));
       await tabs[2].click('#leave');
@@ -98,7 +92,7 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
     async () => {
       const run = await coordinate('blocked', '--topology', 'peers', '--admin-token', ADMIN);
       // Nobody is parked before there are links to try.
-      await steer(run, 'pause');
+      await steer(run.origin, ADMIN, 'pause');
       // Without a TURN server there is no path left.
       const blocked = `window.RTCPeerConnection = class extends RTCPeerConnection {
       constructor(config) { super({ ...config, iceTransportPolicy: 'relay' }); } };`;
@@ -106,7 +100,7 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
       const tabs = [await join(run, `${blocked} ${phone} ${SLOW}`), await join(run, SLOW), await join(run, SLOW)];
       for (const tab of tabs) await tab.click('#start');
       await tabs[0].until(`/^A network blocks direct links/.test(document.querySelector('#direct').textContent)`, 60_000);
-      await steer(run, 'resume');
+      await steer(run.origin, ADMIN, 'resume');
       await run.running.line(at(2));
     },
     TIMEOUT_MS,

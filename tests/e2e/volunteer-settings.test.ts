@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
 import { setStage, TOKEN, type Run } from './stage.js';
-import { at, childrenOf, signal, type Line } from './troupe.js';
+import { at, childrenOf, signal, steer, type Line } from './troupe.js';
 
 const SOON = { timeout: 30_000 };
 /** A name of this machine other than `localhost`: over plain HTTP it is not a secure context. */
@@ -227,18 +227,13 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page says', () => {
   it('who organizes the run, and when the run is paused', async () => {
     const admin = 'a-token-of-admins';
     const run = await coordinate('paused', '--organizer', 'Ada, room 214', '--admin-token', admin);
-    const steer = async (action: string): Promise<void> => {
-      const headers = { authorization: `Bearer ${admin}`, 'content-type': 'application/json' };
-      const answer = await fetch(`${run.origin}/api/control`, { method: 'POST', headers, body: JSON.stringify({ action }) });
-      expect(answer.ok).toBe(true);
-    };
     const tab = await join(run);
     await tab.until(`/organizer of this run is Ada, room 214/.test(document.querySelector('#invite').textContent)`);
     await tab.click('#start');
     await tab.until(says('Computing'));
-    await steer('pause');
+    await steer(run.origin, admin, 'pause');
     await tab.until(says('The organizer has paused the run'));
-    await steer('resume');
+    await steer(run.origin, admin, 'resume');
     await tab.until(says('Computing'));
   });
 });

@@ -87,11 +87,12 @@ class LocalTraining {
   /** With the join token, once it is known. */
   #env: Shell['env'];
   /** Aborts when the run is about to end. Workers that leave after that are not restarted. */
-  readonly #ending = new AbortController();
+  #ending = new AbortController();
   /** Aborts at the end, to clear all timers. */
   readonly #over = new AbortController();
   readonly #workers = new Set<AppProcess>();
-  readonly #keepers: Promise<void>[] = [];
+  /** Of each local worker, by number. */
+  readonly #keepers = new Map<number, Promise<void>>();
   #coordinator: AppProcess | undefined;
   #address: string | undefined;
   /** Undefined until the run has started. */
@@ -109,6 +110,8 @@ class LocalTraining {
   /** Local workers that failed too often. */
   #givenUp = 0;
   #finished: Finished | undefined;
+  /** The run is over, and its pages are open. */
+  #serving = false;
   #complained = false;
   /** Made when everything has ended: only then is known what was saved. */
   #failure: (() => CliError) | undefined;
@@ -140,7 +143,7 @@ class LocalTraining {
   }
 
   stop(): void {
-    if (this.#finished !== undefined && this.#options.staysOpen) return this.#close();
+    if ((this.#finished !== undefined || this.#serving) && this.#options.staysOpen) return this.#close();
     if (this.#stopping || this.#finished !== undefined) return;
     this.#stopping = true;
     this.#coordinator?.stop();
@@ -179,6 +182,7 @@ class LocalTraining {
       case 'started':
         this.#started = true;
         this.#saved ||= event.round > 0;
+        this.#goOn();
         this.#startWorkers(event.config);
         break;
       case 'checkpoint':
@@ -197,6 +201,11 @@ class LocalTraining {
         if (this.#options.staysOpen && !this.#stopping) this.#ending.abort();
         else this.#expectEnd();
         break;
+      case 'serving':
+        // Also a run that has diverged: its workers have been dismissed.
+        this.#serving = true;
+        this.#ending.abort();
+        break;
       case 'error':
         this.#complained = true;
         this.#expectEnd();
@@ -206,13 +215,26 @@ class LocalTraining {
     }
   }
 
+  /** A run that was over has gone back to a checkpoint: its workers are kept again, and those that have left are started. */
+  #goOn(): void {
+    if (!this.#ending.signal.aborted || this.#stopping) return;
+    this.#ending = new AbortController();
+    this.#finished = undefined;
+    this.#serving = false;
+    this.#plan = undefined;
+  }
+
   #startWorkers(config: TrainingConfig): void {
     const address = this.#address;
     if (this.#plan !== undefined || address === undefined || this.#ending.signal.aborted) return;
     const plan = this.#options.planWorkers(config);
     if (!this.#checkMemory(config, plan)) return;
     this.#plan = plan;
-    for (let i = 1; i <= plan.workers; i++) this.#keepers.push(this.#keepWorker(i, address, plan));
+    for (let i = 1; i <= plan.workers; i++) {
+      if (this.#keepers.has(i)) continue;
+      const keeper = this.#keepWorker(i, address, plan).finally(() => this.#keepers.delete(i));
+      this.#keepers.set(i, keeper);
+    }
   }
 
   /** Whether the processes of this run may fit into the memory. Stops the run if they cannot. */
@@ -235,10 +257,9 @@ class LocalTraining {
   async #keepWorker(number: number, address: string, plan: LocalWorkers): Promise<void> {
     const name = `local-${number}`;
     const shell = this.#shell;
-    const ending = this.#ending.signal;
     const limit = new RestartLimit(shell.restartDelayMs, shell.random);
     try {
-      while (!ending.aborted) {
+      while (!this.#ending.signal.aborted) {
         const worker = startApp(shell.apps.worker, {
           args: [address, '--name', name, ...this.#options.workerArgs(plan, number)],
           env: this.#env,
@@ -248,7 +269,7 @@ class LocalTraining {
         this.#workers.add(worker);
         const exit = await worker.exited;
         this.#workers.delete(worker);
-        if (ending.aborted) return;
+        if (this.#ending.signal.aborted) return;
         const delayMs = isLastingExit(exit.code) ? undefined : limit.delayAfter(shell.now(), mayLackMemory(exit));
         this.#reportExit(name, worker, exit, delayMs);
         if (delayMs === undefined) {
@@ -256,10 +277,10 @@ class LocalTraining {
           this.#stopIfDeserted();
           return;
         }
-        await sleep(delayMs, undefined, { signal: ending });
+        await sleep(delayMs, undefined, { signal: this.#ending.signal });
       }
     } catch (error) {
-      if (ending.aborted) return;
+      if (this.#ending.signal.aborted) return;
       const failure =
         error instanceof CliError ? error : new CliError('no_workers', String(error), 'Run it again.', { cause: error });
       this.#failure ??= () => failure;
@@ -322,7 +343,7 @@ class LocalTraining {
     this.#ending.abort();
     this.#after(LEAVE_MS, () => this.#workers.forEach((worker) => worker.stop()));
     this.#after(LEAVE_MS + KILL_MS, () => this.#workers.forEach((worker) => worker.kill()));
-    await Promise.all(this.#keepers);
+    await Promise.all(this.#keepers.values());
   }
 
   /** The coordinator is about to end. Gives it a limited time to save. */

@@ -4,12 +4,13 @@
  */
 import { CheckpointError } from '@troupe/checkpoint';
 import { setAsideAfter } from '@troupe/checkpoint/node';
-import { RunTainted } from '@troupe/conductor';
+import { RunReturns, RunRewound, type StandingOrders } from '@troupe/conductor';
 import { TransportError } from '@troupe/transport';
 import type { MachineMemory } from '@troupe/process';
 import { createSendBudget, type SendBudget } from '@troupe/protocol';
 import { whenDoneOf } from './afterwards.js';
 import { checkDiscoverable, makeDiscoverable } from './discoverable.js';
+import { leaveBehind } from './going-back.js';
 import { createRunHost, mountRun, type RunHost, type RunHostOptions } from './run-host.js';
 import type { Report } from './reporter.js';
 import { readCertificate } from './server/certificate.js';
@@ -54,7 +55,7 @@ interface Life {
   readonly settings: Settings;
   readonly notes: readonly string[];
   readonly isFirst: boolean;
-  readonly orders?: RunTainted;
+  readonly orders?: StandingOrders;
 }
 
 /** @returns the next life of a run that must go back */
@@ -68,10 +69,11 @@ async function live(
   try {
     mountRun(mount, host);
     for (const text of notes) host.report({ event: 'note', level: 'info', text });
-    await (isFirst ? serve(server, mount, host, settings) : run(host));
+    if (isFirst) await open(server, host, settings);
+    await serve(server, mount, host, settings);
     return undefined;
   } catch (error) {
-    if (!(error instanceof RunTainted)) throw error;
+    if (!(error instanceof RunReturns)) throw error;
     await host.close();
     return await goBack(error, host.folder, { ...shared, settings });
   } finally {
@@ -79,28 +81,29 @@ async function live(
   }
 }
 
-async function run(host: RunHost): Promise<void> {
-  host.start();
-  await host.done;
-}
-
-/** The run continues as with --resume, from the newest checkpoint that no lie has touched. @throws RunTainted if there is none */
+/** The run continues as with --resume, from the newest checkpoint that is early enough. @throws RunReturns if there is none */
 async function goBack(
-  tainted: RunTainted,
+  returns: RunReturns,
   out: string,
   { settings, env }: Pick<CoordinatorOptions, 'settings' | 'env'>,
 ): Promise<Life> {
-  try {
-    await setAsideAfter(out, tainted.since);
-  } catch (cause) {
-    if (!(cause instanceof CheckpointError) || cause.code !== 'not_found') throw cause;
-    throw tainted;
-  }
+  const text = await makeWay(out, returns);
   const flags = [...settings.given].filter(([flag]) => flag !== '--init' && flag !== '--reproducible');
   const given = new Map([...flags, ['--resume', '']]);
   const again = await recall({ settings: { ...settings, given, out, resume: true }, env });
-  const text = `${tainted.message}: the run goes back to the last checkpoint before, and sets later ones aside as NAME.tainted`;
-  return { settings: again.settings, notes: [text], isFirst: false, orders: tainted };
+  return { settings: again.settings, notes: [text], isFirst: false, orders: returns };
+}
+
+/** @returns what happened to later checkpoints, for the log. @throws RunReturns if no checkpoint is early enough */
+async function makeWay(out: string, returns: RunReturns): Promise<string> {
+  try {
+    if (returns instanceof RunRewound) return `${returns.message}; what came after is in ${await leaveBehind(out, returns)}`;
+    await setAsideAfter(out, returns.since);
+    return `${returns.message}: the run goes back to the last checkpoint before, and sets later ones aside as NAME.tainted`;
+  } catch (cause) {
+    if (!(cause instanceof CheckpointError) || cause.code !== 'not_found') throw cause;
+    throw returns;
+  }
 }
 
 function budgetOf({ report }: CoordinatorOptions): SendBudget {
@@ -123,12 +126,10 @@ async function recall({
   };
 }
 
-/** Opens the ports, prints the links, and waits for the end of the run. Notes of the server go to the record of the run. */
-async function serve(server: WebServer, mount: Mount, host: RunHost, settings: Settings): Promise<void> {
-  const over = new AbortController();
-  const onNote = (note: Note): void => host.report({ event: 'note', ...note });
-  const { tls: files, localWorkers: local } = settings;
-  let told: Promise<void> | undefined;
+/** Opens the ports and prints the links. Notes of the server go to the record of the run. */
+async function open(server: WebServer, host: RunHost, settings: Settings): Promise<void> {
+  const onNote = noteTo(host);
+  const { localWorkers: local } = settings;
   const onFailed = ({ message }: Error): void => onNote({ level: 'warn', text: `the server failed: ${message}` });
   /** @param wanted where the run listened before, so that open pages find it again */
   const listen = async (wanted: number | undefined): Promise<void> => {
@@ -140,15 +141,28 @@ async function serve(server: WebServer, mount: Mount, host: RunHost, settings: S
       await listen(undefined);
     }
   };
+  await listen(settings.port === 0 ? host.lastPort : undefined);
+  host.announce();
+  securityNotes({ ...settings, certificate: server.certificate }, Date.now()).forEach(onNote);
+}
+
+/** Waits for the end of the run, and meanwhile cares for the certificate and makes the run known. */
+async function serve(server: WebServer, mount: Mount, host: RunHost, settings: Settings): Promise<void> {
+  const over = new AbortController();
+  const onNote = noteTo(host);
+  const { tls: files } = settings;
+  let told: Promise<void> | undefined;
   try {
-    await listen(settings.port === 0 ? host.lastPort : undefined);
-    host.announce();
-    securityNotes({ ...settings, certificate: server.certificate }, Date.now()).forEach(onNote);
     if (files) void careForCertificate({ files, holder: server, signal: over.signal, onNote });
     if (settings.discoverable) told = makeDiscoverable({ runId: host.id, mount, settings, signal: over.signal, onNote });
-    await run(host);
+    host.start();
+    await host.done;
   } finally {
     over.abort(new Error('the run is over'));
     await told;
   }
+}
+
+function noteTo(host: RunHost): (note: Note) => void {
+  return (note) => host.report({ event: 'note', ...note });
 }

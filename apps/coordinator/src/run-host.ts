@@ -14,7 +14,8 @@ import {
   createConductor,
   isReproducible,
   type Conductor,
-  type RunTainted,
+  RunDiverged,
+  type StandingOrders,
   type CheckpointWriter,
   type ConductorOptions,
 } from '@troupe/conductor';
@@ -30,6 +31,7 @@ import { keepOpen, type WhenDone } from './afterwards.js';
 import { createWrongTokens, type WrongTokens } from './access/wrong-tokens.js';
 import { createAuditor, type AuditThread } from './auditor.js';
 import { bestCheckpoint, createCheckpointWriter, type CheckpointReport } from './checkpoints.js';
+import { createGoingBack, type GoingBack } from './going-back.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { memoryNotes } from './memory.js';
 import { prepare, type Preparation } from './preparation.js';
@@ -64,7 +66,7 @@ export interface RunHostOptions {
   /** See ConductorOptions. */
   readonly banned?: Set<string>;
   /** What was ordered before the run had to go back. */
-  readonly orders?: Pick<RunTainted, 'knobs' | 'pausedBy'> | undefined;
+  readonly orders?: StandingOrders | undefined;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget: SendBudget;
   /** Receives the events of the run. */
@@ -211,13 +213,15 @@ async function assemble(parts: Parts): Promise<RunHost> {
   const { prepared, record, notifier, mount, side, tokens, reduce, over, signal } = parts;
   const { report, troubles } = record;
   // The writer asks it, and it asks the writer.
-  const alive: { conductor?: Conductor } = {};
-  const needed = (): number | undefined => alive.conductor?.oldestUnverified();
+  const alive: { conductor?: Conductor; back?: GoingBack } = {};
+  const needed = (): number | undefined => earliest(alive.conductor?.oldestUnverified(), alive.back?.target);
   const conductor = (alive.conductor = await createConductor(conductorOptions(parts, needed), signal));
   continueAs(conductor, parts);
+  const serves = parts.whenDone !== undefined && parts.whenDone !== 'exit';
+  const back = (alive.back = createGoingBack({ conductor, folder: prepared.folder.path, serves }));
   over.addEventListener('abort', () => conductor.close(), { once: true });
   const links = createRunLinks(mount, tokens);
-  const site = createRunSite({ ...parts, conductor, tokens, links });
+  const site = createRunSite({ ...parts, conductor, back, tokens, links });
   const flows = watchGradientFlow(prepared.training, { side, board: record.board, report, over });
   const { runId: id } = prepared.training;
   const attended = (run: () => Promise<void>) => (): Promise<void> =>
@@ -239,24 +243,50 @@ async function assemble(parts: Parts): Promise<RunHost> {
         reportStart(prepared, report);
         const stored = storeFlags(prepared, prepared.flags.untilSaved, report).then(() => storeSecrets(parts));
         // Whatever ends the run, nothing is written to its folder afterwards. Storing never rejects.
-        await conductor.conduct(signal).finally(async () => {
-          await stored;
-          await storeReport(prepared, record);
-        });
+        const diverged = await conductor
+          .conduct(signal)
+          .catch((error: unknown) => divergedOf(error, serves && !signal.aborted))
+          .finally(async () => {
+            await stored;
+            await storeReport(prepared, record);
+          });
         // That of the last round. A person who stops the run does not wait for it.
-        if (!signal.aborted) await flows.settled();
-        await stayOpen(parts, links, site);
+        if (!signal.aborted && !diverged) await flows.settled();
+        if (diverged) tellDiverged(diverged, parts);
+        await stayOpen(parts, links, site, back.ordered);
+        if (diverged) throw diverged;
       }),
       parts.close,
     ),
   };
 }
 
-/** The pages of a finished run stay open, if they are to. Nobody who asks the run to stop waits for that. */
+function earliest(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
+}
+
+/** A run that has diverged can be taken back while its pages are open. @throws every other error */
+function divergedOf(error: unknown, serves: boolean): RunDiverged {
+  if (serves && error instanceof RunDiverged) return error;
+  throw error;
+}
+
+/** It is told again when the pages close. */
+function tellDiverged(diverged: RunDiverged, { record, notifier }: Parts): void {
+  const remedy = 'An admin can take it back to a checkpoint, at a lower learning rate, on the dashboard.';
+  record.report({ event: 'note', level: 'warn', text: diverged.message, remedy });
+  notifier?.failed(diverged);
+}
+
+/**
+ * The pages of a finished run stay open, if they are to. Nobody who asks the run to stop waits for that.
+ * @throws the reason of `back` when it aborts
+ */
 async function stayOpen(
   { prepared, whenDone = 'exit', free, report, signal }: Parts,
   links: RunLinks,
   site: RunSite,
+  back: AbortSignal,
 ): Promise<void> {
   if (whenDone === 'exit' || signal.aborted) return;
   await free();
@@ -264,7 +294,8 @@ async function stayOpen(
   if (best) site.play(best);
   const { dashboard, volunteer } = links.printed();
   report({ event: 'serving', dashboard, volunteer });
-  await keepOpen(whenDone, { lastLookMs: site.lastLookMs, nowMs: () => performance.now() }, signal);
+  await keepOpen(whenDone, { lastLookMs: site.lastLookMs, nowMs: () => performance.now() }, AbortSignal.any([signal, back]));
+  if (!signal.aborted) back.throwIfAborted();
 }
 
 /** A run is closed when it is done, even if it failed or was never started. */

@@ -20,6 +20,7 @@ import { requireFittingModel } from '@troupe/conductor';
 import { isLoopback } from '@troupe/process';
 import { LIMITS, type Topology } from '@troupe/protocol';
 import { FIRST_NAMES } from './web/path-names.js';
+import { isHook } from './notify/hooks.js';
 
 /** Paths of PEM files: the certificate with its intermediate certificates, and its private key. */
 export interface CertificateFiles {
@@ -273,10 +274,10 @@ function pathPrefixFrom(text: string): string {
 function notifyFrom(text: string | undefined): URL | undefined {
   if (text === undefined) return undefined;
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol)) {
+  if (!url || !isHook(url)) {
     throw new SettingsError(
-      'the address of --notify or TROUPE_NOTIFY does not begin with http:// or https://',
-      "Write it in quotes, such as --notify 'https://ntfy.sh/my-runs'.",
+      'the address of --notify or TROUPE_NOTIFY does not begin with http://, https:// or, with a topic, ntfy+https://',
+      "Write it in quotes, such as --notify 'https://ntfy.sh/my-runs' or 'ntfy+https://push.example.org/my-runs'.",
     );
   }
   if (url.username === '' && url.password === '') return url;

@@ -57,6 +57,9 @@ const EN = {
     checkpointOf: (round: string) => `the checkpoint of round ${round}`,
     diverged: (from: string, rate: string) =>
       `Training diverged. To continue from ${from} at half the learning rate, start the run again with --resume --lr ${rate}.`,
+    divergedBack: (from: string, rate: string) =>
+      `Training diverged. It can continue from ${from} at half the learning rate, ${rate}.`,
+    back: (round: string, rate: string) => `Back to round ${round} at rate ${rate}`,
     aboveChance: (loss: string, chance: string) =>
       `The loss is ${loss}, above chance (${chance}): the learning rate is probably too high.`,
     halve: (rate: string) => `Halve the rate to ${rate}`,
@@ -360,6 +363,8 @@ const ZH: Texts = {
     lastCheckpoint: '最后一个检查点',
     checkpointOf: (round) => `第 ${round} 轮的检查点`,
     diverged: (from, rate) => `训练已发散。要从${from}以一半的学习率继续，请在启动命令后加上 --resume --lr ${rate} 重新启动。`,
+    divergedBack: (from, rate) => `训练已发散。可以从${from}以一半的学习率 ${rate} 继续。`,
+    back: (round, rate) => `回到第 ${round} 轮，学习率 ${rate}`,
     aboveChance: (loss, chance) => `损失为 ${loss}，高于随机猜测（${chance}）：学习率可能过高。`,
     halve: (rate) => `将学习率减半为 ${rate}`,
     noWorker: '没有工作节点在线。有节点加入后训练会继续。',

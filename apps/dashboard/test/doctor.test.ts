@@ -39,22 +39,35 @@ const rising = [
 
 describe('the run doctor', () => {
   it('finds nothing in a healthy run, nor in one that has only begun', () => {
-    expect(diagnose(state({}))).toEqual({ finding: { kind: 'none' } });
+    expect(diagnose(state({}))).toEqual({ finding: { kind: 'none' }, treatments: [] });
     expect(diagnose(state({ rounds: 20, columns: { trainLoss: () => 2 * CHANCE } })).finding.kind).toBe('none');
     expect(diagnose(EMPTY).finding.kind).toBe('none');
   });
 
   it('halves the rate of a run whose loss is above chance', () => {
     const columns = { trainLoss: () => 1.2 * CHANCE };
-    const { finding, treatment } = diagnose(state({ columns }));
+    const { finding, treatments } = diagnose(state({ columns }));
     expect(finding).toMatchObject({ kind: 'aboveChance', rate: 0.005 });
-    expect(treatment).toEqual({ action: 'set', learningRate: 0.005 });
+    expect(treatments).toEqual([{ action: 'set', learningRate: 0.005 }]);
+  });
+
+  it('goes back, at half the rate, to a checkpoint from before the loss rose', () => {
+    const columns = { trainLoss: (round: number) => (round > 70 ? 1.2 * CHANCE : 2) };
+    const view = (round: number) => ({ checkpoint: { round, path: '' } });
+    const halve = { action: 'set', learningRate: 0.005 };
+    expect(diagnose(state({ columns, view: view(60) })).treatments).toEqual([
+      { action: 'back', round: 60, learningRate: 0.005 },
+      halve,
+    ]);
+    // One that a person saved since is no better.
+    expect(diagnose(state({ columns, view: view(90) })).treatments).toEqual([halve]);
+    expect(diagnose(state({ columns, view: view(100) })).treatments).toEqual([halve]);
   });
 
   it('offers no order to viewers, nor in a reproducible run', () => {
     const columns = { trainLoss: () => 1.2 * CHANCE };
-    expect(diagnose(state({ columns, view: { access: ['read'] } })).treatment).toBeUndefined();
-    expect(diagnose(state({ columns, config: { leaseStreams: 4 } })).treatment).toBeUndefined();
+    expect(diagnose(state({ columns, view: { access: ['read'] } })).treatments).toEqual([]);
+    expect(diagnose(state({ columns, config: { leaseStreams: 4 } })).treatments).toEqual([]);
   });
 
   it('does not mind a single bad round', () => {
@@ -65,16 +78,22 @@ describe('the run doctor', () => {
   it('says from where a run that diverged continues', () => {
     const columns = { trainLoss: (round: number) => (round > 90 ? 30 : 2) };
     const over = { phase: 'over', checkpoint: { round: 80, path: '' } } as const;
-    expect(diagnose(state({ columns, view: over }))).toEqual({ finding: { kind: 'diverged', checkpoint: 80, rate: 0.005 } });
+    expect(diagnose(state({ columns, view: over }))).toEqual({
+      finding: { kind: 'diverged', checkpoint: 80, rate: 0.005 },
+      treatments: [{ action: 'back', round: 80, learningRate: 0.005 }],
+    });
+    expect(diagnose(state({ columns, view: { ...over, access: ['read'] } })).treatments).toEqual([]);
+    // At the same rate it would diverge again, in the same way.
+    expect(diagnose(state({ columns, view: over, config: { leaseStreams: 4 } })).treatments).toEqual([]);
     expect(diagnose(state({ columns: { trainLoss: () => NaN }, view: over })).finding.kind).toBe('diverged');
     expect(diagnose(state({ view: over })).finding.kind).toBe('none');
   });
 
   it('tells overfitting from the best validation on, while the training loss falls', () => {
     const view = { best: rising[0] };
-    const { finding, treatment } = diagnose(state({ view, evaluations: rising }));
+    const { finding, treatments } = diagnose(state({ view, evaluations: rising }));
     expect(finding).toEqual({ kind: 'overfitting', round: 40, best: 1.5, now: 1.8 });
-    expect(treatment).toEqual({ action: 'stop' });
+    expect(treatments).toEqual([{ action: 'stop' }]);
     expect(diagnose(state({ view, evaluations: rising.slice(0, 3) })).finding.kind).toBe('none');
     const columns = { smoothedLoss: (round: number) => 2 + round / 1e3 };
     expect(diagnose(state({ view, evaluations: rising, columns })).finding.kind).toBe('none');
@@ -82,8 +101,8 @@ describe('the run doctor', () => {
 
   it('asks for workers, with the invitation for those who have it', () => {
     const view = { phase: 'waiting', workerCount: 0 } as const;
-    expect(diagnose(state({ view }))).toEqual({ finding: { kind: 'noWorker' } });
-    expect(diagnose(state({ view: { ...view, joinLink: 'http://a' } })).treatment).toEqual({ action: 'invite' });
+    expect(diagnose(state({ view }))).toEqual({ finding: { kind: 'noWorker' }, treatments: [] });
+    expect(diagnose(state({ view: { ...view, joinLink: 'http://a' } })).treatments).toEqual([{ action: 'invite' }]);
     expect(diagnose(state({ view: { ...view, phase: 'over' } })).finding.kind).toBe('none');
   });
 

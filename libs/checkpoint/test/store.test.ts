@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asModel, checkpointBlocks, weightsOnly } from '../src/index.js';
 import {
+  checkpointRounds,
   latestCheckpoint,
+  leaveBehindAfter,
   pruneCheckpoints,
   readCheckpoint,
   sha256,
@@ -228,5 +230,41 @@ describe('pruneCheckpoints', () => {
   it('never removes the last checkpoint', async () => {
     await write(100);
     expect(await pruneCheckpoints(folder, 0)).toEqual([]);
+  });
+});
+
+describe('leaveBehindAfter', () => {
+  const leave = (round: number) => leaveBehindAfter(folder, round, 'left', ['history.jsonl', 'absent.json']);
+
+  it('moves later checkpoints, the best one too, to a folder from which the run can be continued, with copies of other files', async () => {
+    for (const round of [100, 200]) await write(round);
+    await write(300, true);
+    await writeFile(join(folder, 'history.jsonl'), 'lines');
+    expect(await checkpointRounds(folder)).toEqual([300, 200, 100]);
+    const left = await leave(100);
+    expect(await files()).toEqual(['history.jsonl', 'left', 'round-00000100.safetensors']);
+    expect((await readdir(left)).sort()).toEqual([
+      'best.safetensors',
+      'history.jsonl',
+      'round-00000200.safetensors',
+      'round-00000300.safetensors',
+    ]);
+    expect((await latestCheckpoint(left))?.checkpoint.round).toBe(300);
+  });
+
+  it('keeps a best model of before where it is, and overwrites nothing that was left behind earlier', async () => {
+    await write(100, true);
+    for (let time = 0; time < 2; time++) {
+      await write(200);
+      await leave(100);
+    }
+    expect(await files()).toEqual(['best.safetensors', 'left', 'left-2', 'round-00000100.safetensors']);
+    for (const name of ['left', 'left-2']) expect(await readdir(join(folder, name))).toEqual(['round-00000200.safetensors']);
+  });
+
+  it('moves nothing when no checkpoint would be left', async () => {
+    await write(200, true);
+    await expect(leave(100)).rejects.toMatchObject({ code: 'not_found' });
+    expect(await files()).toEqual(['best.safetensors', 'round-00000200.safetensors']);
   });
 });

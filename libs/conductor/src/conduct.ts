@@ -16,6 +16,7 @@ import { phaseOf, standingAfter, type Standing } from './phase.js';
 import type { Auditor, CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
 import { createRoster, sessionOf, updateRoster, type Roster } from './roster.js';
+import { RunReturns, RunRewound, RunTainted, type StandingOrders } from './returns.js';
 import { RunShell } from './run-shell.js';
 import { SnapshotSender } from './snapshot-sender.js';
 import { chanceLoss, configNow, isReproducible, type Knobs, type Training } from './training.js';
@@ -76,6 +77,12 @@ export interface ConductorOptions {
   readBest?(): Promise<BestParameters | undefined>;
 }
 
+/** Changes of knobs take effect at that round. */
+export interface BackOrder extends Partial<Knobs> {
+  /** Of a checkpoint. */
+  readonly round: number;
+}
+
 export interface Conductor {
   readonly shell: Pick<RunShell, 'round' | 'workers' | 'state'>;
   /** Serves one worker's control link until it ends. Never rejects. */
@@ -95,6 +102,11 @@ export interface Conductor {
    * corpus may decide.
    */
   tune(knobs: Partial<Knobs>): void;
+  /**
+   * Makes `conduct` reject, so that the run can go on from a checkpoint. A run that is over stays as it ended.
+   * @returns what it rejects with
+   */
+  goBack(order: BackOrder): RunRewound;
   /** See ControlServer.remove. */
   remove(workerId: string, reason: string, ban: boolean): string | undefined;
   /** Saves the run now. @returns the path, or undefined when it could not be written */
@@ -102,7 +114,7 @@ export interface Conductor {
   /**
    * Runs to the end. When `signal` aborts, it saves and stops. Afterwards the all-reduce is released, and workers that come late
    * hear that the run is over until `close`.
-   * @throws RunDiverged, NotSaved, ValidationFailed, and any failure that reconnecting cannot repair
+   * @throws RunDiverged, RunReturns, NotSaved, ValidationFailed, and any failure that reconnecting cannot repair
    */
   conduct(signal: AbortSignal): Promise<void>;
   /** Closes every link. Call it however `conduct` ended. */
@@ -122,22 +134,6 @@ export class RunDiverged extends Error {
     const resumable = newest !== undefined && !isReproducible(training.config);
     const resume = resumable ? `Continue from the last checkpoint, ${newest}, with --resume and a lower --lr. Or start` : 'Start';
     this.remedy = `${resume} again with a lower --lr, or with --clip.`;
-  }
-}
-
-/** A worker has lied, and what it contributed counted. The run must go back to a state of before, and goes on without the worker. */
-export class RunTainted extends Error {
-  override readonly name = 'RunTainted';
-  readonly code = 'tainted';
-  readonly remedy = 'Continue with --resume from a checkpoint of an earlier round: move newer files of the run elsewhere first.';
-  /** Rounds completed, up to which nothing is wrong. */
-  readonly since: number;
-  /** What an admin has set, and who has paused the run: it goes on like that. */
-  readonly knobs: Knobs;
-  readonly pausedBy: readonly string[];
-  constructor(worker: string, since: number, knobs: Knobs, pausedBy: readonly string[]) {
-    super(`what ${worker} contributed after round ${since} is wrong, or may be`);
-    [this.since, this.knobs, this.pausedBy] = [since, knobs, pausedBy];
   }
 }
 
@@ -253,8 +249,7 @@ class RunConductor implements Conductor {
   /** The earliest lie counts. It may be found when the last round is complete. */
   #noteTainted(worker: string, since: number): void {
     if (this.#tainted && this.#tainted.since <= since) return;
-    const { training } = this.#options;
-    this.#tainted = new RunTainted(worker, since, { ...training.knobs }, [...this.shell.state.pausedBy]);
+    this.#tainted = new RunTainted(worker, since, this.#standingOrders());
     this.#ended.reject(this.#tainted);
   }
 
@@ -295,6 +290,17 @@ class RunConductor implements Conductor {
     Object.assign(this.#options.training.knobs, knobs);
   }
 
+  goBack({ round, ...changes }: BackOrder): RunRewound {
+    const { knobs, pausedBy } = this.#standingOrders();
+    const rewound = new RunRewound(round, this.shell.round, { knobs: { ...knobs, ...changes }, pausedBy });
+    this.#ended.reject(rewound);
+    return rewound;
+  }
+
+  #standingOrders(): StandingOrders {
+    return { knobs: this.#options.training.knobs, pausedBy: [...this.shell.state.pausedBy] };
+  }
+
   remove(workerId: string, reason: string, ban: boolean): string | undefined {
     return this.#control.remove(workerId, reason, ban);
   }
@@ -320,7 +326,7 @@ class RunConductor implements Conductor {
     try {
       await this.#conclude(await this.#train(signal), signal);
     } catch (error) {
-      if (error instanceof RunTainted) this.#control.closeAll('the run goes back to an earlier round');
+      if (error instanceof RunReturns) this.#control.closeAll('the run goes back to an earlier round');
       throw error;
     } finally {
       this.#followUps.close();
@@ -343,7 +349,7 @@ class RunConductor implements Conductor {
       const ending = await this.#ended.promise;
       return ending.type === 'finish' ? ending : await this.#stoppedBefore(ending, signal);
     } catch (error) {
-      if (!(error instanceof RunDiverged || error instanceof RunTainted)) await this.#saveWhatIsSound();
+      if (!(error instanceof RunDiverged || error instanceof RunReturns)) await this.#saveWhatIsSound();
       throw error;
     } finally {
       signal.removeEventListener('abort', stop);

@@ -2,13 +2,14 @@ export { writeInTurn, type CheckpointStore } from './checkpoint-writer.js';
 export {
   createConductor,
   RunDiverged,
-  RunTainted,
+  type BackOrder,
   type Cadences,
   type StopRules,
   type Conductor,
   type ConductorStatus,
   type ConductorOptions,
 } from './conduct.js';
+export { RunReturns, RunRewound, RunTainted, type StandingOrders } from './returns.js';
 export { createTokenGate, type Gate, type ImmediateGate, type Pass } from './gate.js';
 export { savedBestOf, type SavedBest } from './best-model.js';
 export { NotSaved, ValidationFailed } from './follow-ups.js';

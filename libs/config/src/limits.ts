@@ -267,8 +267,13 @@ export const LIMITS = {
   modelCacheBytes: 64 * 1024 ** 2,
   /** Making one of them must not take longer. */
   modelMakingMs: 120_000,
-  /** A download that makes no progress for this long is cut off. */
-  modelStalledMs: 60_000,
+  /** Of those downloads, how many go to one address. */
+  modelDownloadsPerAddress: 4,
+  /** A reader of a large file that takes fewer bytes in such a time is cut off: 32 KiB/s. */
+  downloadFloorBytes: 640 * 1024,
+  downloadWindowMs: 20_000,
+  /** A reader of any other answer that takes nothing for this long is cut off. */
+  responseStalledMs: 60_000,
   /** Notifications (--notify) that wait, attempts to send one in a minute, and the time for an answer. */
   noticesWaiting: 20,
   noticesPerMinute: 10,

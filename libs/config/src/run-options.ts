@@ -127,7 +127,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     type: 'text',
     placeholder: 'URL',
     group: 'Run',
-    help: 'POST a short JSON message to this http or https address (Slack, Mattermost, ntfy or a program) when the run starts, ends, diverges, waits for workers for a minute, or has a problem that the run doctor sees (default: TROUPE_NOTIFY); it is not stored',
+    help: 'send a short message to this http or https address (Slack, Discord, Mattermost, ntfy.sh or a program; ntfy+https://HOST/TOPIC for another server of ntfy) when the run starts, ends, diverges, waits for workers for a minute, or has a problem that the run doctor sees (default: TROUPE_NOTIFY); it is not stored',
   },
   {
     flag: '--tensorboard',

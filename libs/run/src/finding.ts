@@ -15,7 +15,14 @@ export type Finding =
   /** The run stopped because its loss grew. `checkpoint`: the round from which it can continue, if that is known. */
   | { readonly kind: 'diverged'; readonly checkpoint: number | undefined; readonly rate: number }
   /** The model is worse than guessing. `rate`: half of the present peak. */
-  | { readonly kind: 'aboveChance'; readonly loss: number; readonly chance: number; readonly rate: number }
+  | {
+      readonly kind: 'aboveChance';
+      readonly loss: number;
+      readonly chance: number;
+      readonly rate: number;
+      /** The round of a checkpoint from before the loss rose, if that is known. */
+      readonly checkpoint: number | undefined;
+    }
   | { readonly kind: 'noWorker' }
   /** Since `round`, the validation loss rises while the training loss falls. */
   | { readonly kind: 'overfitting'; readonly round: number; readonly best: number; readonly now: number }
@@ -71,7 +78,16 @@ function aboveChance(symptoms: Symptoms): Finding | undefined {
   const { view, points } = symptoms;
   if (!view || view.phase === 'over' || points.round.length < FIRST_ROUNDS || view.round < FIRST_ROUNDS) return undefined;
   const [loss, chance, rate] = [median(points.trainLoss.slice(-ROUNDS)), chanceOf(symptoms), half(symptoms)];
-  return loss <= ABOVE * chance ? undefined : { kind: 'aboveChance', loss, chance, rate };
+  if (loss <= ABOVE * chance) return undefined;
+  return { kind: 'aboveChance', loss, chance, rate, checkpoint: checkpointBelow(symptoms, ABOVE * chance) };
+}
+
+/** The round of the newest checkpoint, if the training loss was below `limit` in the rounds up to it. */
+function checkpointBelow({ view, points }: Symptoms, limit: number): number | undefined {
+  const round = view?.checkpoint?.round;
+  if (round === undefined || round >= view!.round) return undefined;
+  const losses = points.trainLoss.filter((_, i) => points.round[i] <= round);
+  return losses.length > 0 && median(losses.slice(-5)) <= limit ? round : undefined;
 }
 
 function overfitting({ view, evaluations, points }: Symptoms): Finding | undefined {

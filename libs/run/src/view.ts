@@ -358,7 +358,12 @@ export type ControlRequest =
    * Takes effect in the next round. `learningRate` is the peak of the schedule; `clip` 0 = never.
    * Refused in a reproducible run.
    */
-  | { readonly action: 'set'; readonly learningRate?: number; readonly clip?: number };
+  | { readonly action: 'set'; readonly learningRate?: number; readonly clip?: number }
+  /**
+   * Takes the run back to the checkpoint of a round, by default the newest that was saved before the loss rose above its limit. A
+   * finished run goes on from there while its coordinator still serves. `learningRate`: from that round on; refused in a reproducible run.
+   */
+  | { readonly action: 'back'; readonly round?: number; readonly learningRate?: number };
 
 /** Answer to `POST /api/control`. */
 export interface ControlReply {

@@ -23,10 +23,11 @@ export interface ModelDownloadsOptions {
 
 export interface ModelDownloads {
   /**
-   * Hands the model in a form to `send`. The number of those who are sent one at the same time is limited.
-   * @throws ApiFailure 404, 409, 500, 503, and what `send` throws
+   * Hands the model in a form to `send`. The number of those who are sent one at the same time is limited, in all and by address.
+   * @param address undefined: not limited by address
+   * @throws ApiFailure 404, 409, 429, 500, 503, and what `send` throws
    */
-  serve(form: ModelForm, send: (file: ModelFile) => Promise<void>): Promise<void>;
+  serve(form: ModelForm, address: string | undefined, send: (file: ModelFile) => Promise<void>): Promise<void>;
 }
 
 interface Kept {
@@ -40,8 +41,8 @@ interface Kept {
 export function createModelDownloads(options: ModelDownloadsOptions): ModelDownloads {
   const downloads = new Downloads(options);
   return {
-    async serve(form, send) {
-      const leave = downloads.enter();
+    async serve(form, address, send) {
+      const leave = downloads.enter(address);
       try {
         await send(await downloads.get(form));
       } finally {
@@ -56,19 +57,29 @@ class Downloads {
   /** At most one for each form, the one that was used last at the end. */
   readonly #kept = new Map<ModelForm, Kept>();
   #turn: Promise<unknown> = Promise.resolve();
-  #open = 0;
+  /** Downloads of each address. */
+  readonly #open = new Map<string | undefined, number>();
 
   constructor(options: ModelDownloadsOptions) {
     this.#options = options;
   }
 
-  /** @throws ApiFailure 503 */
-  enter(): () => void {
-    if (this.#open >= LIMITS.modelDownloads) {
+  /** @throws ApiFailure 429, 503 */
+  enter(address: string | undefined): () => void {
+    const open = this.#open.get(address) ?? 0;
+    if (address !== undefined && open >= LIMITS.modelDownloadsPerAddress) {
+      const text = `${open} models are being downloaded at your address`;
+      throw new ApiFailure(429, 'too_many_downloads', text, 'Try again when one of them has ended.');
+    }
+    if ([...this.#open.values()].reduce((sum, count) => sum + count, 0) >= LIMITS.modelDownloads) {
       throw new ApiFailure(503, 'busy', `${LIMITS.modelDownloads} people are downloading models`, 'Try again in a minute.');
     }
-    this.#open++;
-    return () => void this.#open--;
+    this.#open.set(address, open + 1);
+    return () => {
+      const left = this.#open.get(address)! - 1;
+      if (left > 0) this.#open.set(address, left);
+      else this.#open.delete(address);
+    };
   }
 
   async get(form: ModelForm): Promise<ModelFile> {

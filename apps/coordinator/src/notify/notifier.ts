@@ -1,6 +1,6 @@
 /** `--notify URL`: tells a chat or a program what becomes of a run. No round waits for it. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RunTainted } from '@troupe/conductor';
+import { RunReturns } from '@troupe/conductor';
 import type { RunEvent, Symptoms } from '@troupe/run';
 import type { Report } from '../reporter.js';
 import { Notices } from './notices.js';
@@ -12,6 +12,8 @@ const GRACE_MS = 10_000;
 
 export interface Notifier {
   hear(event: RunEvent): void;
+  /** Tells what ended the run, once: its pages may stay open for long. */
+  failed(error: Error): void;
   /** Looks after a run until it has ended, tells how that was, and passes its failure on. */
   attend(run: () => Promise<void>, symptoms: () => Symptoms): Promise<void>;
 }
@@ -34,6 +36,7 @@ export function createNotifier({ url, runId, name, report, signal }: NotifierOpt
   const notices = new Notices({ runId, name, now: Date.now, send: (notice) => sender.post(notice) });
   return {
     hear: (event) => notices.hear(event),
+    failed: (error) => notices.failed(error),
     async attend(run, symptoms) {
       const timer = setInterval(() => notices.tick(symptoms()), TICK_MS);
       timer.unref();
@@ -41,7 +44,7 @@ export function createNotifier({ url, runId, name, report, signal }: NotifierOpt
         await run();
       } catch (error) {
         // A run that goes back goes on.
-        if (!signal.aborted && !(error instanceof RunTainted)) notices.failed(error as Error);
+        if (!signal.aborted && !(error instanceof RunReturns)) notices.failed(error as Error);
         throw error;
       } finally {
         clearInterval(timer);

@@ -1,5 +1,6 @@
 /** Posts notices to a URL, one at a time and up to a limit per minute. Each has a deadline, and is retried with backoff. */
 import { LIMITS } from '@troupe/protocol';
+import { hookRequest, type HookRequest } from './hooks.js';
 import type { Notice } from './notices.js';
 
 /** Pauses between the attempts for one notice. */
@@ -85,7 +86,7 @@ class QueuedSender implements Sender {
     const { sleep } = this.#options;
     for (let attempt = 0; ; attempt++) {
       await this.#turn();
-      const outcome = await this.#attempt(JSON.stringify(notice));
+      const outcome = await this.#attempt(hookRequest(this.#options.url, notice));
       if (outcome.at === 'sent') return undefined;
       if (outcome.at === 'refused' || attempt >= BACKOFF_MS.length) return outcome.why;
       await sleep(BACKOFF_MS[attempt], this.#closed.signal);
@@ -102,8 +103,8 @@ class QueuedSender implements Sender {
   }
 
   /** Never rejects. */
-  async #attempt(body: string): Promise<Outcome> {
-    const { url, sleep } = this.#options;
+  async #attempt({ url, body }: HookRequest): Promise<Outcome> {
+    const { sleep } = this.#options;
     const [ends, answered] = [new AbortController(), new AbortController()];
     const stop = (): void => ends.abort(this.#closed.signal.reason);
     this.#closed.signal.addEventListener('abort', stop, { once: true });

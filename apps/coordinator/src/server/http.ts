@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { LIMITS } from '@troupe/protocol';
 import type { ApiError } from '@troupe/run';
+import { cutOffWhenStalled } from './pace.js';
 
 /** Compressing smaller responses gains nothing. */
 const MIN_GZIP_BYTES = 2 * 1024;
@@ -56,6 +57,7 @@ export async function sendText(
   const plain = Buffer.from(text);
   const zipped = plain.length >= MIN_GZIP_BYTES && acceptsGzip(request);
   const body = zipped ? await compress(plain) : plain;
+  cutOffWhenStalled(response);
   response.writeHead(status, {
     ...API_HEADERS,
     'content-type': type,

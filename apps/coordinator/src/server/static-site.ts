@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { acceptsGzip } from './http.js';
+import { cutOffWhenStalled } from './pace.js';
 
 /** The page's own headers, for all of its files. The build copies this file. */
 const HEADERS_FILE = 'headers.json';
@@ -132,6 +133,7 @@ function send({ body, zipped, etag, headers }: StoredFile, request: IncomingMess
     response.writeHead(304, { ...headers, etag }).end();
     return;
   }
+  cutOffWhenStalled(response);
   const packed = zipped && acceptsGzip(request) ? zipped : undefined;
   const content = packed ?? body;
   response.writeHead(200, {

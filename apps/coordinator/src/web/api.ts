@@ -2,8 +2,6 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { MODEL_FORMS, type ModelForm } from '@troupe/export';
 import { LIMITS } from '@troupe/protocol';
 import type {
@@ -22,6 +20,7 @@ import type { Control } from './control.js';
 import { bearer, holdsSigned, type Auth, type Need, type Reader } from './auth.js';
 import { API_HEADERS, ApiFailure, readJson, sendJson, sendText } from '../server/http.js';
 import type { Exchange } from '../server/mounts.js';
+import { cutOffWhenStalled, pieces, sendPaced } from '../server/pace.js';
 import type { MountPoint } from '../server/server.js';
 import type { Metrics } from './metrics.js';
 import { openapiAt } from './openapi.js';
@@ -190,26 +189,16 @@ async function sendCheckpoint({ board }: ApiParts, { request, response }: Call):
     'content-type': 'application/octet-stream',
   });
   if (request.method === 'HEAD') response.end();
-  // A reader may disconnect; that is not an error.
-  else await pipeline(createReadStream(checkpoint.path), response).catch(() => response.destroy());
+  else await sendPaced(createReadStream(checkpoint.path) as AsyncIterable<Buffer>, response);
 }
 
-function sendModel({ models }: ApiParts, form: ModelForm, { request, response }: Call): Promise<void> {
-  return models.serve(form, async ({ name, type, bytes }) => {
+function sendModel({ models, mount }: ApiParts, form: ModelForm, { request, response }: Call): Promise<void> {
+  return models.serve(form, mount.addressOf(request), async ({ name, type, bytes }) => {
     if (response.destroyed) return;
-    response.setTimeout(LIMITS.modelStalledMs, () => response.destroy());
     response.writeHead(200, { ...API_HEADERS, ...fileHeaders(name, bytes.length), 'content-type': type });
     if (request.method === 'HEAD') response.end();
-    // A reader may disconnect; that is not an error.
-    else await pipeline(Readable.from(pieces(bytes), { objectMode: false }), response).catch(() => response.destroy());
+    else await sendPaced(pieces(bytes), response);
   });
-}
-
-/** So that a download waits for its reader, who gets no more than this at once. */
-const PIECE_BYTES = 64 * 1024;
-
-function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
 function fileHeaders(name: string, size: number): Record<string, string | number> {
@@ -228,6 +217,7 @@ async function streamSample({ playground, over, mount }: ApiParts, { request, re
     response.writeHead(200, { ...API_HEADERS, 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no' });
     response.flushHeaders();
     await write((message: PlayMessage) => void response.write(`data: ${JSON.stringify(message)}\n\n`), gone.signal);
+    cutOffWhenStalled(response);
     response.end();
   } finally {
     response.off('close', leave);

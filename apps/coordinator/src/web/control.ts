@@ -4,6 +4,7 @@ import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { brief, LIMITS, printable } from '@troupe/protocol';
 import type { ControlReply } from '@troupe/run';
 import * as v from 'valibot';
+import type { GoingBack } from '../going-back.js';
 import type { Report } from '../reporter.js';
 import { ApiFailure } from '../server/http.js';
 
@@ -16,6 +17,11 @@ const ControlSchema = v.variant('action', [
   v.strictObject({ action: v.picklist(['pause', 'resume', 'checkpoint', 'stop']) }),
   v.strictObject({ action: v.picklist(['kick', 'ban']), workerId, reason }),
   v.strictObject({ action: v.literal('set'), learningRate: knob, clip: knob }),
+  v.strictObject({
+    action: v.literal('back'),
+    round: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+    learningRate: knob,
+  }),
 ]);
 type Order = v.InferOutput<typeof ControlSchema>;
 
@@ -24,6 +30,7 @@ const BY = 'admin';
 
 export interface ControlOptions {
   readonly conductor: Conductor;
+  readonly back: GoingBack;
   readonly reproducible: boolean;
   readonly report: Report;
 }
@@ -31,13 +38,14 @@ export interface ControlOptions {
 /** Carries out the order in the body of a request. @throws ApiFailure 400, 404, 409, 500 */
 export type Control = (body: unknown) => Promise<ControlReply>;
 
-export function createControl({ conductor, reproducible, report }: ControlOptions): Control {
+export function createControl({ conductor, back, reproducible, report }: ControlOptions): Control {
   let saving: Promise<ControlReply> | undefined;
 
   return async (body) => {
     const order = parse(body);
     const { phase, round } = conductor.status();
-    if (phase === 'over') throw conflict('run_over', 'the run is over', 'Continue it with --resume and a larger --rounds.');
+    if (phase === 'over' && !(order.action === 'back' && back.isPossible))
+      throw conflict('run_over', 'the run is over', 'Continue it with --resume and a larger --rounds.');
     return carryOut(order, (text) => {
       report({ event: 'control', round, text });
       return { ok: true, text };
@@ -61,7 +69,10 @@ export function createControl({ conductor, reproducible, report }: ControlOption
         return remove(order, conductor, done);
       case 'set':
         if (!reproducible) return tune(order, conductor, done);
-        throw conflict('reproducible', 'the settings of a reproducible run are fixed', 'Start another run with other settings.');
+        throw fixed();
+      case 'back':
+        if (reproducible && order.learningRate !== undefined) throw fixed();
+        return goBack(order, conductor, back, done);
       default:
         return order satisfies never;
     }
@@ -69,6 +80,10 @@ export function createControl({ conductor, reproducible, report }: ControlOption
 }
 
 type Done = (text: string) => ControlReply;
+
+function fixed(): ApiFailure {
+  return conflict('reproducible', 'the settings of a reproducible run are fixed', 'Start another run with other settings.');
+}
 
 function hold(action: 'pause' | 'resume', conductor: Conductor, done: Done): ControlReply {
   const paused = conductor.status().pausedBy.includes(BY);
@@ -91,6 +106,19 @@ async function saveNow(conductor: Conductor, done: Done): Promise<ControlReply> 
     'the checkpoint could not be written',
     'See the log for the reason. Free disk space, or make the folder writable, and try again.',
   );
+}
+
+async function goBack(
+  { round, learningRate }: Extract<Order, { action: 'back' }>,
+  conductor: Conductor,
+  back: GoingBack,
+  done: Done,
+): Promise<ControlReply> {
+  const changes = learningRate === undefined ? {} : { learningRate };
+  checkKnobs(changes, conductor.status().config);
+  const { since, left } = await back.order(round, changes);
+  const rate = learningRate === undefined ? '' : ` with learning rate ${learningRate}`;
+  return done(`the run goes back from round ${left} to round ${since}${rate}`);
 }
 
 function remove(order: Extract<Order, { workerId: string }>, conductor: Conductor, done: Done): ControlReply {

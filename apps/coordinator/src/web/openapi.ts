@@ -244,6 +244,20 @@ const ControlRequestSchema: Schema = {
       required: ['action'],
       additionalProperties: false,
     },
+    {
+      type: 'object',
+      description:
+        'Takes the run back to the checkpoint of a round, by default the newest one that was saved before the loss rose above its limit. ' +
+        'Later checkpoints and the history up to now are kept in the folder left-at-round-N of the run. A finished or diverged run ' +
+        'goes on from there, as long as its coordinator serves. learningRate is the new peak, refused (409) in a reproducible run.',
+      properties: {
+        action: oneOf('back'),
+        round: count,
+        learningRate: { ...number, exclusiveMinimum: 0, maximum: RATE.max },
+      },
+      required: ['action'],
+      additionalProperties: false,
+    },
   ],
 };
 

@@ -5,6 +5,7 @@ import { currentModel, isReproducible, type Conductor } from '@troupe/conductor'
 import { shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
 import { createModelDownloads } from '../models/model-downloads.js';
+import type { GoingBack } from '../going-back.js';
 import type { Preparation } from '../preparation.js';
 import { createPastRuns } from '../record/past-runs.js';
 import type { RunRecord } from '../record/run-record.js';
@@ -32,6 +33,7 @@ export interface RunSiteOptions {
   readonly prepared: Pick<Preparation, 'training' | 'folder'>;
   readonly record: RunRecord;
   readonly conductor: Conductor;
+  readonly back: GoingBack;
   readonly side: SideThread;
   readonly tokens: Tokens;
   readonly signed: SignedTokens;
@@ -63,7 +65,7 @@ export interface PlayModel {
 const SUPERVISION: readonly string[] = ['/healthz', '/metrics'];
 
 export function createRunSite(options: RunSiteOptions): RunSite {
-  const { settings, prepared, record, conductor, tokens, signed, wrongTokens, links, mount, pages, over } = options;
+  const { settings, prepared, record, conductor, back, tokens, signed, wrongTokens, links, mount, pages, over } = options;
   const { runId, layout, config } = prepared.training;
   const { board, troubles } = record;
   const auth = createAuth({ ...tokens, signed, public: settings.public });
@@ -92,7 +94,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     auth,
     mount,
     over,
-    control: createControl({ conductor, report: record.report, reproducible: isReproducible(config) }),
+    control: createControl({ conductor, back, report: record.report, reproducible: isReproducible(config) }),
     metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
     playground: playgroundOf(options, current),
     models: createModelDownloads({

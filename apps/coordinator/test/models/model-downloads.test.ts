@@ -43,7 +43,7 @@ function downloads(options: Partial<ModelDownloadsOptions> = {}): ModelDownloads
 
 const nameOf = async (models: ModelDownloads, form: Making['form']): Promise<string> => {
   let name = '';
-  await models.serve(form, async (file) => void (name = file.name));
+  await models.serve(form, undefined, async (file) => void (name = file.name));
   return name;
 };
 
@@ -139,5 +139,29 @@ describe('the files of a model', () => {
     await making(1);
     over.abort(new Error('over'));
     await expect(one).rejects.toMatchObject({ status: 503, code: 'run_over' });
+  });
+
+  it('leave places for others when one address asks for many', async () => {
+    const models = downloads();
+    const ended = new Map<string, () => void>();
+    const hold = (name: string, address: string | undefined): Promise<void> =>
+      models.serve('web', address, () => new Promise((resolve) => ended.set(name, resolve)));
+    const until = async (count: number): Promise<void> => {
+      while (ended.size < count) await new Promise((resolve) => setTimeout(resolve, 2));
+    };
+    const most = LIMITS.modelDownloadsPerAddress;
+    const first = hold('first', 'a');
+    const open = Array.from({ length: most - 1 }, (_, i) => hold(`a${i}`, 'a'));
+    (await making(1)).settle();
+    await until(most);
+    await expect(hold('more', 'a')).rejects.toMatchObject({ status: 429, code: 'too_many_downloads' });
+    open.push(hold('b', 'b'), ...Array.from({ length: most + 1 }, (_, i) => hold(`local${i}`, undefined)));
+    await until(2 * most + 2);
+    ended.get('first')!();
+    await first;
+    open.push(hold('again', 'a'));
+    await until(2 * most + 3);
+    for (const end of ended.values()) end();
+    await Promise.all(open);
   });
 });

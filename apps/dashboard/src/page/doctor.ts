@@ -1,29 +1,33 @@
-/** The run doctor: one line that says what is wrong, and one button that does something about it. */
-import type { Finding } from '@troupe/run';
-import { diagnose, type Treatment } from '../reading/doctor.js';
+/** The run doctor: one line that says what is wrong, and a button for each thing that can be done about it. */
+import { diagnose, type Diagnosis, type Treatment } from '../reading/doctor.js';
 import { isAdmin } from '../state/state.js';
+import { busy } from './busy.js';
 import { setClass, setText, the } from './dom.js';
 import { attempt, changed, type Page, type Panel } from './page.js';
 
 export function createDoctor(page: Page): Panel {
-  const button = the('doctor-do', HTMLButtonElement);
-  let treatment: Treatment | undefined;
-  button.addEventListener('click', () => {
-    if (treatment) void treat(page, treatment);
+  let treatments: readonly Treatment[] = [];
+  const buttons = ['doctor-do', 'doctor-also'].map((id) => the(id, HTMLButtonElement));
+  buttons.forEach((button, i) => {
+    // A second click must not give a second order.
+    button.addEventListener('click', () => void busy(button, async () => treatments[i] && treat(page, treatments[i])));
   });
   return (state, before) => {
     if (!state.view || !changed(state, before, 'view', 'points', 'evaluations')) return;
     const diagnosis = diagnose(state);
-    treatment = state.link.at === 'live' ? diagnosis.treatment : undefined;
+    treatments = state.link.at === 'live' ? diagnosis.treatments : [];
     const { kind } = diagnosis.finding;
     setClass(the('doctor'), `doctor ${kind === 'none' ? 'well' : kind}`);
-    setText(the('doctor-what'), findingText(page, diagnosis.finding));
-    button.hidden = treatment === undefined;
-    if (treatment) setText(button, treatmentText(page, treatment));
+    setText(the('doctor-what'), findingText(page, diagnosis));
+    buttons.forEach((button, i) => {
+      const treatment = treatments[i];
+      button.hidden = treatment === undefined;
+      if (treatment) setText(button, treatmentText(page, treatment));
+    });
   };
 }
 
-function findingText({ texts, format, state }: Page, finding: Finding): string {
+function findingText({ texts, format, state }: Page, { finding, treatments }: Diagnosis): string {
   const { doctor } = texts;
   switch (finding.kind) {
     case 'none':
@@ -31,7 +35,8 @@ function findingText({ texts, format, state }: Page, finding: Finding): string {
     case 'diverged': {
       const from =
         finding.checkpoint === undefined ? doctor.lastCheckpoint : doctor.checkpointOf(format.whole(finding.checkpoint));
-      return doctor.diverged(from, String(finding.rate));
+      const say = treatments.length > 0 ? doctor.divergedBack : doctor.diverged;
+      return say(from, String(finding.rate));
     }
     case 'aboveChance':
       return doctor.aboveChance(format.loss(finding.loss), format.loss(finding.chance));
@@ -48,7 +53,8 @@ function findingText({ texts, format, state }: Page, finding: Finding): string {
   }
 }
 
-function treatmentText({ texts }: Page, treatment: Treatment): string {
+function treatmentText({ texts, format }: Page, treatment: Treatment): string {
+  if (treatment.action === 'back') return texts.doctor.back(format.whole(treatment.round), String(treatment.learningRate));
   if (treatment.action === 'set') return texts.doctor.halve(String(treatment.learningRate));
   return treatment.action === 'invite' ? texts.copy : texts.stop;
 }

@@ -50,6 +50,15 @@ const RULES: readonly Rule[] = [
   [/^paused: results that are already being computed still count$/, () => '已暂停：正在计算的结果仍计入'],
   [/^resumed$/, () => '已继续'],
   [/^stopped: the run is saved, then it ends$/, () => '已停止：保存后结束'],
+  [/^the run goes back from round (\d+) to round (\d+)$/, (from, to) => `训练从第 ${from} 轮回到第 ${to} 轮`],
+  [
+    /^the run goes back from round (\d+) to round (\d+) with learning rate (\S+)$/,
+    (from, to, rate) => `训练从第 ${from} 轮回到第 ${to} 轮，学习率 ${rate}`,
+  ],
+  [
+    /^an admin took the run back from round (\d+) to round (\d+); what came after is in (\S+)$/,
+    (from, to, folder) => `管理员将训练从第 ${from} 轮带回第 ${to} 轮；之后的内容保存在 ${folder}`,
+  ],
   [/^from the next round: (.+)$/, (changes) => `从下一轮起：${changes.split(', ').map(part).join('，')}`],
 ];
 

@@ -1,14 +1,16 @@
 export { claimFolder, describeHolder, isLiving, LOCK, type FolderClaim, type Holder } from './claim.js';
 export { prepareFolder, sweepTemporary, writeWhole } from './files.js';
 export { readRunSecrets, writeRunSecrets, type RunSecrets } from './secrets-file.js';
-export { readRunFile, writeRunFile } from './run-file.js';
+export { readRunFile, RUN_FILE, writeRunFile } from './run-file.js';
 export {
   BEST,
   bestFile,
   checkpointFacts,
   checkpointName,
+  checkpointRounds,
   hasCheckpoint,
   latestCheckpoint,
+  leaveBehindAfter,
   pruneCheckpoints,
   setAsideAfter,
   readCheckpoint,

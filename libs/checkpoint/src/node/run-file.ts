@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { writeWhole } from './files.js';
 
-const RUN_FILE = 'run.json';
+export const RUN_FILE = 'run.json';
 const FORMAT = 1;
 
 /**

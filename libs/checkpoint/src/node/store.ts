@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { shellQuote } from '@troupe/config';
 import { asModel, type Checkpoint } from '../checkpoint.js';
@@ -173,20 +173,64 @@ export async function pruneCheckpoints(folder: string, keep: number, spared?: st
  * @returns the new paths. @throws CheckpointError `not_found` if no checkpoint is left: then none is renamed; `cannot_write`
  */
 export async function setAsideAfter(folder: string, round: number): Promise<string[]> {
+  return moveAll(folder, await namesAfter(folder, round), (name) => join(folder, `${name}.tainted`));
+}
+
+/**
+ * Moves the checkpoints of rounds after `round`, the best one too, to a folder of their own in `folder`, from which their run can be
+ * continued. It gets copies of other files as well, where they exist.
+ * @param name of the new folder; if there is one, a number is added
+ * @returns the new folder. @throws CheckpointError `not_found` if no checkpoint is left: then none is moved; `cannot_write`
+ */
+export async function leaveBehindAfter(folder: string, round: number, name: string, copied: readonly string[]): Promise<string> {
+  const later = await namesAfter(folder, round);
+  const left = await makeFolder(folder, name);
+  for (const file of copied) {
+    await copyFile(join(folder, file), join(left, file)).catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code !== 'ENOENT') throw cannotWrite(join(left, file), cause);
+    });
+  }
+  await moveAll(folder, later, (file) => join(left, file));
+  return left;
+}
+
+/** The rounds of the checkpoints in a folder, readable or not, from the newest on. @throws CheckpointError `cannot_read` */
+export async function checkpointRounds(folder: string): Promise<number[]> {
+  return (await checkpointNames(folder, 'latest')).filter((name) => name !== BEST).map(roundOf);
+}
+
+/** @throws CheckpointError `not_found` if there is no other checkpoint */
+async function namesAfter(folder: string, round: number): Promise<string[]> {
   const names = await checkpointNames(folder, 'latest');
   const isLater = async (name: string): Promise<boolean> =>
     Number(ROUND.exec(name)?.[1] ?? (await readCheckpoint(join(folder, name))).checkpoint.round) > round;
   const later: string[] = [];
   for (const name of names) if (await isLater(name)) later.push(name);
-  if (!names.some((name) => name !== BEST && !later.includes(name)))
-    throw new CheckpointError('not_found', `${folder} holds no checkpoint of round ${round} or before`, 'Start the run again.');
+  if (names.some((name) => name !== BEST && !later.includes(name))) return later;
+  throw new CheckpointError('not_found', `${folder} holds no checkpoint of round ${round} or before`, 'Start the run again.');
+}
+
+async function moveAll(folder: string, names: readonly string[], to: (name: string) => string): Promise<string[]> {
   return Promise.all(
-    later.map(async (name) => {
-      const target = join(folder, `${name}.tainted`);
+    names.map(async (name) => {
+      const target = to(name);
       await rename(join(folder, name), target).catch((cause: unknown) => Promise.reject(cannotWrite(target, cause)));
       return target;
     }),
   );
+}
+
+/** Makes a folder that does not exist: `name`, or `name`-2 ... */
+async function makeFolder(parent: string, name: string): Promise<string> {
+  for (let number = 1; ; number++) {
+    const made = join(parent, number === 1 ? name : `${name}-${number}`);
+    try {
+      await mkdir(made);
+      return made;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cannotWrite(made, cause);
+    }
+  }
 }
 
 /** NaN for the best one. */
