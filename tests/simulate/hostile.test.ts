@@ -89,3 +89,49 @@ describe('a volunteer that lies after a hundred honest leases', () => {
     expect(last).toEqual(truth.parameters[200]);
   });
 });
+
+describe('a run whose validation loss jumps', () => {
+  const config = { ...REPRODUCIBLE, rounds: 100 };
+  const cadences = { checkpointEvery: 10, evaluateEvery: 10 };
+  const sameBits = (a: Float32Array, b: Float32Array): boolean => a.every((value, i) => Object.is(value, b[i]));
+  const backs = ({ coordinator }: Simulation): readonly string[] => coordinator.failures.map(({ message }) => message);
+
+  it('goes back, and gives the bits of a run to which nothing happened, if a trusted machine failed once', async () => {
+    const truth = await truthOf(config);
+    const simulation = createSimulation({ seed: 6, config, workers: [300, 200], cadences });
+    let failures = 1;
+    simulation.workers[0].machine.lie = (result, batch, computed) =>
+      computed > 100 && failures-- > 0 ? scaled(-1000)(result, batch, computed) : result;
+    // The moving average may well be right when the parameters are not.
+    simulation.coordinator.side.lossOf = (parameters) =>
+      truth.parameters.some((each) => sameBits(each, parameters)) || simulation.coordinator.events.length === 0 ? 1 : 9;
+    simulation.boot();
+    await simulation.finish();
+    expect(failures).toBeLessThan(1);
+    expect(backs(simulation)).toEqual([expect.stringMatching(/validation loss jumped to 9.000 .* between rounds \d+0 and \d+0/)]);
+    expect(simulation.audit.parameters.get(100)).toEqual(truth.parameters[100]);
+  });
+
+  it('goes back once, and then on, if the jump is that of the training itself', async () => {
+    const truth = await truthOf(config);
+    const { files: _, ...parameters } = truth;
+    const simulation = createSimulation({ seed: 7, config, workers: [300, 200], cadences, truth: parameters });
+    simulation.coordinator.side.lossOf = (values) => (sameBits(values, truth.parameters[60]) ? 9 : 1);
+    simulation.boot();
+    await simulation.finish();
+    expect(backs(simulation)).toHaveLength(1);
+    expect(simulation.coordinator.events).toContainEqual(
+      expect.objectContaining({ event: 'note', level: 'warn', text: expect.stringMatching(/the run continues/) as string }),
+    );
+    expect(simulation.audit.parameters.get(100)).toEqual(truth.parameters[100]);
+  });
+
+  it('goes on where it has no checkpoint of before', async () => {
+    const simulation = createSimulation({ seed: 8, config, workers: [300], cadences: { checkpointEvery: 0, evaluateEvery: 10 } });
+    let validations = 0;
+    simulation.coordinator.side.lossOf = () => (++validations === 12 ? 9 : 1);
+    simulation.boot();
+    await simulation.finish();
+    expect(backs(simulation)).toEqual([]);
+  });
+});

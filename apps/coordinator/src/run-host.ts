@@ -63,6 +63,7 @@ export interface RunHostOptions {
   readonly pages: Pages;
   /** See ConductorOptions. */
   readonly banned?: Set<string>;
+  readonly jumps?: Set<number>;
   /** What was ordered before the run had to go back. */
   readonly orders?: Pick<RunTainted, 'knobs' | 'pausedBy'> | undefined;
   /** Of the process: bounds what is queued for all links together. */
@@ -212,7 +213,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
   const { report, troubles } = record;
   // The writer asks it, and it asks the writer.
   const alive: { conductor?: Conductor } = {};
-  const needed = (): number | undefined => alive.conductor?.oldestUnverified();
+  const needed = (): number | undefined => alive.conductor?.mayGoBackTo();
   const conductor = (alive.conductor = await createConductor(conductorOptions(parts, needed), signal));
   continueAs(conductor, parts);
   over.addEventListener('abort', () => conductor.close(), { once: true });
@@ -358,6 +359,7 @@ function conductorOptions(parts: Parts, needed: () => number | undefined): Condu
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
     gate: slowToRefuse(createGate({ ...tokens, signed, traffic: mount.traffic }), parts.wrongTokens, mount.traffic),
     banned: parts.banned,
+    jumps: parts.jumps,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,
     reducers: reduce.reducers,

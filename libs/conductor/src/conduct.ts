@@ -56,6 +56,8 @@ export interface ConductorOptions {
   readonly gate: Gate;
   /** Who is banned, and which addresses are suspect, which outlive this conductor. */
   readonly banned?: Set<string> | undefined;
+  /** Rounds of the validations because of which the run has gone back, which outlive this conductor. Absent: it never does. */
+  readonly jumps?: Set<number> | undefined;
   /** The secret of the all-reduce service. */
   readonly reduceToken: string;
   /**
@@ -80,8 +82,11 @@ export interface Conductor {
   readonly shell: Pick<RunShell, 'round' | 'workers' | 'state'>;
   /** Serves one worker's control link until it ends. Never rejects. */
   serve(link: Connection): Promise<void>;
-  /** The first round in which something counted that no audit has vouched for: a checkpoint of before must not be removed. */
-  oldestUnverified(): number | undefined;
+  /**
+   * The round to which the run may have to go back, because an audit fails or the validation loss jumps: the newest checkpoint that is not
+   * after it must not be removed.
+   */
+  mayGoBackTo(): number | undefined;
   /** What the run is doing. Cheap: its cost does not grow with the number of workers. */
   status(): ConductorStatus;
   /** The rows of a dashboard's table of workers, including those that left recently. */
@@ -125,7 +130,7 @@ export class RunDiverged extends Error {
   }
 }
 
-/** A worker has lied, and what it contributed counted. The run must go back to a state of before, and goes on without the worker. */
+/** A lie has counted, or something else has spoiled the parameters. The run must go back to a state of before, and goes on from there. */
 export class RunTainted extends Error {
   override readonly name = 'RunTainted';
   readonly code = 'tainted';
@@ -135,8 +140,8 @@ export class RunTainted extends Error {
   /** What an admin has set, and who has paused the run: it goes on like that. */
   readonly knobs: Knobs;
   readonly pausedBy: readonly string[];
-  constructor(worker: string, since: number, knobs: Knobs, pausedBy: readonly string[]) {
-    super(`what ${worker} contributed after round ${since} is wrong, or may be`);
+  constructor(reason: string, since: number, knobs: Knobs, pausedBy: readonly string[]) {
+    super(reason);
     [this.since, this.knobs, this.pausedBy] = [since, knobs, pausedBy];
   }
 }
@@ -244,17 +249,17 @@ class RunConductor implements Conductor {
     for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
     this.#audits.handle(event);
-    if (event.type === 'tainted') this.#noteTainted(event.worker, event.since);
+    if (event.type === 'tainted') this.#noteTainted(event.reason, event.since);
     this.#snapshots.handle(event);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
   }
 
   /** The earliest lie counts. It may be found when the last round is complete. */
-  #noteTainted(worker: string, since: number): void {
+  #noteTainted(reason: string, since: number): void {
     if (this.#tainted && this.#tainted.since <= since) return;
     const { training } = this.#options;
-    this.#tainted = new RunTainted(worker, since, { ...training.knobs }, [...this.shell.state.pausedBy]);
+    this.#tainted = new RunTainted(reason, since, { ...training.knobs }, [...this.shell.state.pausedBy]);
     this.#ended.reject(this.#tainted);
   }
 
@@ -275,8 +280,9 @@ class RunConductor implements Conductor {
     };
   }
 
-  oldestUnverified(): number | undefined {
-    return oldestUnverified(this.shell.state);
+  mayGoBackTo(): number | undefined {
+    const rounds = [oldestUnverified(this.shell.state), this.#followUps.lastValidated].filter((round) => round !== undefined);
+    return rounds.length > 0 ? Math.min(...rounds) : undefined;
   }
 
   workers(): WorkerView[] {

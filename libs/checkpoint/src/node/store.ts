@@ -151,9 +151,13 @@ export async function bestFile(folder: string): Promise<{ readonly path: string;
   return undefined;
 }
 
-/** Whether a folder holds the file of a checkpoint, readable or not. @throws CheckpointError `cannot_read` */
-export async function hasCheckpoint(folder: string): Promise<boolean> {
-  return (await checkpointNames(folder, 'latest')).length > 0;
+/**
+ * Whether a folder holds the file of a checkpoint, readable or not; with `upTo`, that of a round not after it, besides the best one.
+ * @throws CheckpointError `cannot_read`
+ */
+export async function hasCheckpoint(folder: string, upTo?: number): Promise<boolean> {
+  const names = await checkpointNames(folder, 'latest');
+  return upTo === undefined ? names.length > 0 : names.some((name) => roundOf(name) <= upTo);
 }
 
 /**
