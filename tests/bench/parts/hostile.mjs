@@ -58,8 +58,9 @@ function nameOf({ lie, liars }) {
 }
 
 /**
- * `lied`: the round of the first lie; `liars`: how many lied; `bans`: how many of them were banned; `wrong`: how many others.
- * @typedef {{ loss: number, lied: number | undefined, found: number | undefined, backTo: number | undefined, lying: number, bans: number, wrong: number }} Outcome
+ * `lied`: the round of the first lie; `lying`: how many lied; `bans`: how many of them were banned; `parked`: how many of them have nothing to
+ * compute; `wrong`: how many others were banned.
+ * @typedef {{ loss: number, lied: number | undefined, found: number | undefined, backTo: number | undefined, lying: number, bans: number, parked: number, wrong: number }} Outcome
  */
 
 /**
@@ -82,8 +83,9 @@ async function play({ lie, after, liars }, rounds, out) {
   /** @type {ReturnType<typeof start>[]} */
   const volunteers = [];
   /** @type {Outcome} */
-  const outcome = { loss: NaN, lied: undefined, found: undefined, backTo: undefined, lying: 0, bans: 0, wrong: 0 };
+  const outcome = { loss: NaN, lied: undefined, found: undefined, backTo: undefined, lying: 0, bans: 0, parked: 0, wrong: 0 };
   let [round, lives] = [0, 0];
+  const isLiar = (/** @type {string} */ worker) => Number(worker.slice(1)) < liars;
   const noteLie = () => {
     outcome.lied ??= round;
     return ++outcome.lying > 0;
@@ -103,11 +105,14 @@ async function play({ lie, after, liars }, rounds, out) {
       if (event.event === 'started' && lives++ > 0) outcome.backTo = event.round;
       if (event.event === 'round') round = event.round;
       if (event.event === 'decision' && event.decision.kind === 'auditFailed') {
-        const isLiar = Number(event.decision.worker.slice(1)) < liars;
-        if (isLiar) outcome.bans++;
+        if (isLiar(event.decision.worker)) outcome.bans++;
         else outcome.wrong++;
         outcome.found ??= round;
       }
+      if (event.event === 'decision' && event.decision.kind === 'parked')
+        outcome.parked += event.decision.workers.filter(isLiar).length;
+      if (event.event === 'decision' && event.decision.kind === 'unparked')
+        outcome.parked -= event.decision.workers.filter(isLiar).length;
       if (event.event === 'evaluation') outcome.loss = event.validationLoss;
       return event.event === 'finished';
     });
@@ -144,8 +149,8 @@ function goalsOf(honest, results) {
       binding: false,
     },
     {
-      text: 'every worker that lied is banned, and nobody else',
-      met: [honest, ...results].every(({ bans, lying, wrong }) => wrong === 0 && bans === lying),
+      text: 'every worker that lied is banned, or was parked at once because rounds were faster without it, and nobody else is banned',
+      met: [honest, ...results].every(({ bans, lying, parked, wrong }) => wrong === 0 && lying <= bans + parked),
       binding: true,
     },
   ];
