@@ -130,13 +130,21 @@ function addSquares(squares: { difference: number; own: number }, theirs: Float3
 }
 
 function decoded(part: GradientPart, memory: VectorMemory): Float32Array {
-  if (part.exponents !== undefined) {
-    const { exponents } = part;
-    return Float32Array.from(part.values, (value, i) => value * 2 ** exponents[Math.floor(i / INT8_BLOCK)]);
-  }
+  if (part.exponents !== undefined) return decodedInt8(part.values, part.exponents);
   if (part.scale === undefined) return part.values;
   const values = new Float32Array(part.values.length);
   memory.decodeHalf(part.values, part.scale, values);
+  return values;
+}
+
+/** One power for each block: one for each value would take longer than the lease. */
+function decodedInt8(coded: Int8Array, exponents: Int8Array): Float32Array {
+  const values = new Float32Array(coded.length);
+  exponents.forEach((exponent, block) => {
+    const scale = 2 ** exponent;
+    const end = Math.min((block + 1) * INT8_BLOCK, coded.length);
+    for (let i = block * INT8_BLOCK; i < end; i++) values[i] = coded[i] * scale;
+  });
   return values;
 }
 
