@@ -5,6 +5,7 @@ import { BenchError } from './bench-error.mjs';
 import { writeDocument } from './document.mjs';
 import { interruption } from './interruption.mjs';
 import * as attacks from './parts/attacks.mjs';
+import * as audits from './parts/audits.mjs';
 import * as browser from './parts/browser.mjs';
 import * as churn from './parts/churn.mjs';
 import * as codec from './parts/codec.mjs';
@@ -47,6 +48,7 @@ const PARTS = new Map(
     'slow-workers': slowWorkers,
     churn,
     hostile,
+    audits,
     attacks,
     browser,
     export: exported,

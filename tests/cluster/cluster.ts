@@ -200,6 +200,7 @@ function conductorOptions(
     side: { pending: 0, evaluate, sample: async () => new Uint16Array(0) },
     writer: {
       place: 'memory',
+      holds: async () => true,
       get newest() {
         return saved.length > 0 ? `memory/${saved.length}` : undefined;
       },

@@ -46,7 +46,12 @@ export interface SimulatedCoordinator {
   readonly disk: Disk;
   readonly running: boolean;
   /** The thread for validations, in every life of the process. */
-  readonly side: { /** The number of validations, from now on, that fail. */ failures: number };
+  readonly side: {
+    /** The number of validations, from now on, that fail. */
+    failures: number;
+    /** Nats/char of parameters [P]. Absent: an arbitrary function. */
+    lossOf?: (parameters: Float32Array) => number;
+  };
   readonly events: readonly RunEvent[];
   /** The errors with which it ended. */
   readonly failures: readonly Error[];
@@ -65,7 +70,7 @@ export function createSimulatedCoordinator(world: World): SimulatedCoordinator {
 
 class CoordinatorMachine implements SimulatedCoordinator {
   readonly disk = createDisk();
-  readonly side = { failures: 0 };
+  readonly side: SimulatedCoordinator['side'] = { failures: 0 };
   readonly events: RunEvent[] = [];
   readonly failures: Error[] = [];
   host: Host;
@@ -75,6 +80,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   served = 0;
   readonly #world: World;
   readonly #banned = new Set<string>();
+  readonly #jumps = new Set<number>();
 
   constructor(world: World) {
     this.#world = world;
@@ -124,7 +130,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
     const serving = (work: Promise<void>, host: Host): Promise<void> => this.#serving(work, host);
     const connectReduce = world.separate ? dialReduce(world, mine) : embedReduce(world, mine, over.signal, serving);
     const report = (event: RunEvent): void => this.#report(event, training);
-    const parts = { disk: this.disk, side: this.side, banned: this.#banned, training, connectReduce, report };
+    const parts = { disk: this.disk, side: this.side, banned: this.#banned, jumps: this.#jumps, training, connectReduce, report };
     const options = conductorOptions(world, mine, parts);
     const conductor = await createConductor(options, new AbortController().signal);
     this.conductor = conductor;
@@ -181,7 +187,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   }
 }
 
-interface Parts extends Pick<ConductorOptions, 'training' | 'banned'> {
+interface Parts extends Pick<ConductorOptions, 'training' | 'banned' | 'jumps'> {
   readonly disk: Disk;
   readonly side: SimulatedCoordinator['side'];
   readonly connectReduce: StarOptions['connect'];
@@ -189,7 +195,7 @@ interface Parts extends Pick<ConductorOptions, 'training' | 'banned'> {
 }
 
 function conductorOptions(world: World, host: Host, parts: Parts): ConductorOptions {
-  const { disk, side, banned, training, connectReduce, report } = parts;
+  const { disk, side, banned, jumps, training, connectReduce, report } = parts;
   const onFailed = (error: Error): void => report({ event: 'note', level: 'warn', text: error.message });
   return {
     training,
@@ -198,12 +204,18 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
     topology: world.peers ? 'peers' : 'auto',
     gate: createGate(world),
     banned,
+    jumps,
     auditor: createSimulatedAuditor(world.config, host),
     reduceToken: REDUCE_TOKEN,
     reduceAddress: world.separate ? reduceAddress('reduce') : '/reduce',
     best: savedBestOf(disk.best()),
     side: createSideJobs(host, side),
-    writer: writeInTurn({ place: 'disk', write: (checkpoint, best) => disk.write(host, checkpoint, best), onFailed }),
+    writer: writeInTurn({
+      place: 'disk',
+      holds: async (round) => disk.holds(round),
+      write: (checkpoint, best) => disk.write(host, checkpoint, best),
+      onFailed,
+    }),
     ports: {
       nowMs: () => host.nowMs(),
       sleep: (ms, signal) => host.sleep(ms, signal),
@@ -258,7 +270,10 @@ function embedReduce(
   };
 }
 
-/** The validation loss is an arbitrary function of the parameters. */
+function arbitraryLoss(parameters: Float32Array): number {
+  return 3 - parameters.reduce((sum, value) => sum + Math.abs(value), 0) / parameters.length;
+}
+
 function createSideJobs(host: Host, side: SimulatedCoordinator['side']): SideJobs {
   let queue: Promise<unknown> = Promise.resolve();
   let pending = 0;
@@ -280,7 +295,7 @@ function createSideJobs(host: Host, side: SimulatedCoordinator['side']): SideJob
           side.failures--;
           throw new Error('the side thread broke');
         }
-        return { lossPerChar: 3 - copy.reduce((sum, value) => sum + Math.abs(value), 0) / copy.length, tokens: 100 };
+        return { lossPerChar: (side.lossOf ?? arbitraryLoss)(copy), tokens: 100 };
       });
     },
     sample: () => inTurn(async () => new Uint16Array(3)),

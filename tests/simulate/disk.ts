@@ -13,6 +13,8 @@ export interface Disk {
   onWritten: (round: number, best: boolean, bytes: Uint8Array) => void;
   /** Forgets what is of a later round. */
   goBack(round: number): void;
+  /** Whether it has one of this round or before. */
+  holds(round: number): boolean;
   /** The checkpoint from which a run resumes. */
   latest(): Checkpoint | undefined;
   best(): { readonly path: string; readonly checkpoint: Checkpoint } | undefined;
@@ -30,6 +32,7 @@ export function createDisk(): Disk {
       files = files.filter((file) => file.round <= round);
       if ((disk.best()?.checkpoint.round ?? 0) > round) bestFile = undefined;
     },
+    holds: (round) => files.some((file) => file.round <= round),
     latest() {
       const newest = files.toSorted((a, b) => b.round - a.round).at(0);
       return newest && decodeCheckpoint(newest.bytes, sha256);

@@ -1,41 +1,8 @@
-import type { Gradient } from '@troupe/model';
 import { describe, expect, it } from 'vitest';
-import type { Lie } from './engine.js';
+import { after, LIES, scaled } from './lies.js';
 import { createSimulation, type Simulation } from './simulation.js';
 import { truthOf } from './storm.js';
 import { BY_SPEED, REPRODUCIBLE } from './training.js';
-
-const scaled =
-  (factor: number): Lie =>
-  (result) => ({ ...result, gradient: result.gradient.map((value) => value * factor) });
-const states =
-  (value: number): Lie =>
-  (result) => ({ ...result, endStates: result.endStates.map(() => value) });
-
-/** Noise of the norm of the gradient. It depends on nothing but the batch, as the simulation must repeat. */
-const noise: Lie = (result, { tokens }) => {
-  const norm = Math.hypot(...result.gradient);
-  const values = result.gradient.map((_, i) => Math.sin(i * 12.9898 + tokens[0] * 78.233) * Math.SQRT2);
-  const own = Math.hypot(...values);
-  return { ...result, gradient: values.map((value) => (value * norm) / own) };
-};
-
-const oneTensor: Lie = (result) => ({ ...result, gradient: result.gradient.map((value, i) => (i < 8 ? -value : value)) });
-
-const LIES: Readonly<Record<string, Lie>> = {
-  'a gradient of zeros': scaled(0),
-  'a gradient times 3': scaled(3),
-  'a gradient times 100': scaled(100),
-  'a gradient with the sign flipped': scaled(-1),
-  'a flipped gradient times 10': scaled(-10),
-  'noise of equal norm': noise,
-  'a flipped sign in a part of one tensor': oneTensor,
-  'end states of 1': states(1),
-  'end states of 1000': states(1000),
-  'end states near the largest float': states(3e38),
-  'a loss of half': (result) => ({ ...result, lossSum: result.lossSum / 2 }),
-  'a huge loss': (result) => ({ ...result, lossSum: 1e30 }),
-};
 
 const bannedIn = ({ coordinator }: Simulation): readonly string[] =>
   coordinator.events.flatMap((event) =>
@@ -77,8 +44,7 @@ describe('a volunteer that lies after a hundred honest leases', () => {
   it('is found, and the run goes back to a state that it has not touched', async () => {
     const config = { ...REPRODUCIBLE, rounds: 200 };
     const truth = await truthOf(config);
-    const turning: Lie = (result: Gradient, batch, computed) => (computed < 100 ? result : scaled(-1)(result, batch, computed));
-    const volunteers = [{ charsPerSecond: 400, lie: turning }, { charsPerSecond: 200 }];
+    const volunteers = [{ charsPerSecond: 400, lie: after(100, scaled(-1)) }, { charsPerSecond: 200 }];
     const cadences = { checkpointEvery: 40, evaluateEvery: 40 };
     const simulation = createSimulation({ seed: 5, config, workers: [200], volunteers, cadences });
     simulation.boot();
@@ -87,5 +53,51 @@ describe('a volunteer that lies after a hundred honest leases', () => {
     expect(simulation.coordinator.failures.map(({ name }) => name)).toEqual(['RunTainted']);
     const last = simulation.audit.parameters.get(200)!;
     expect(last).toEqual(truth.parameters[200]);
+  });
+});
+
+describe('a run whose validation loss jumps', () => {
+  const config = { ...REPRODUCIBLE, rounds: 100 };
+  const cadences = { checkpointEvery: 10, evaluateEvery: 10 };
+  const sameBits = (a: Float32Array, b: Float32Array): boolean => a.every((value, i) => Object.is(value, b[i]));
+  const backs = ({ coordinator }: Simulation): readonly string[] => coordinator.failures.map(({ message }) => message);
+
+  it('goes back, and gives the bits of a run to which nothing happened, if a trusted machine failed once', async () => {
+    const truth = await truthOf(config);
+    const simulation = createSimulation({ seed: 6, config, workers: [300, 200], cadences });
+    let failures = 1;
+    simulation.workers[0].machine.lie = (result, batch, computed) =>
+      computed > 100 && failures-- > 0 ? scaled(-1000)(result, batch, computed) : result;
+    // The moving average may well be right when the parameters are not.
+    simulation.coordinator.side.lossOf = (parameters) =>
+      truth.parameters.some((each) => sameBits(each, parameters)) || simulation.coordinator.events.length === 0 ? 1 : 9;
+    simulation.boot();
+    await simulation.finish();
+    expect(failures).toBeLessThan(1);
+    expect(backs(simulation)).toEqual([expect.stringMatching(/validation loss jumped to 9.000 .* between rounds \d+0 and \d+0/)]);
+    expect(simulation.audit.parameters.get(100)).toEqual(truth.parameters[100]);
+  });
+
+  it('goes back once, and then on, if the jump is that of the training itself', async () => {
+    const truth = await truthOf(config);
+    const { files: _, ...parameters } = truth;
+    const simulation = createSimulation({ seed: 7, config, workers: [300, 200], cadences, truth: parameters });
+    simulation.coordinator.side.lossOf = (values) => (sameBits(values, truth.parameters[60]) ? 9 : 1);
+    simulation.boot();
+    await simulation.finish();
+    expect(backs(simulation)).toHaveLength(1);
+    expect(simulation.coordinator.events).toContainEqual(
+      expect.objectContaining({ event: 'note', level: 'warn', text: expect.stringMatching(/the run continues/) as string }),
+    );
+    expect(simulation.audit.parameters.get(100)).toEqual(truth.parameters[100]);
+  });
+
+  it('goes on where it has no checkpoint of before', async () => {
+    const simulation = createSimulation({ seed: 8, config, workers: [300], cadences: { checkpointEvery: 0, evaluateEvery: 10 } });
+    let validations = 0;
+    simulation.coordinator.side.lossOf = () => (++validations === 12 ? 9 : 1);
+    simulation.boot();
+    await simulation.finish();
+    expect(backs(simulation)).toEqual([]);
   });
 });

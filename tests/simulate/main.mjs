@@ -6,6 +6,8 @@
  * seeds S, S+1 .. S+N-1. Each seed runs in both modes, and with the all-reduce embedded and
  * separate, unless flags select one; the seeds take turns with 0, 1, 2 and 4 reducers, and with workers that sum (--peers). The first line of a failure says what went wrong, the last one
  * how to replay it.
+ * --liars plays runs with hostile volunteers instead, with the seeds S .. S+N-1 (default: 10 of them), and prints a table.
+ * --honest has volunteers with different engines compute 100,000 leases, and says whether anybody was banned.
  * --faults takes the faults whose names contain the text, such as "reducer", instead of a choice by the seed.
  */
 import { parseArgs } from 'node:util';
@@ -15,7 +17,7 @@ const flag = { type: 'boolean', default: false };
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
-    storms: { type: 'string', default: '1' },
+    storms: { type: 'string' },
     rounds: { type: 'string', default: '60' },
     reproducible: flag,
     'by-speed': flag,
@@ -25,6 +27,8 @@ const { values } = parseArgs({
     peers: flag,
     faults: { type: 'string' },
     trace: flag,
+    liars: flag,
+    honest: flag,
   },
 });
 
@@ -41,19 +45,32 @@ const server = await createViteServer({
   optimizeDeps: { noDiscovery: true },
 });
 try {
+  process.exitCode = (await play()) === 0 ? 0 : 1;
+} finally {
+  await server.close();
+}
+
+async function play() {
+  const print = (line) => console.log(line);
+  const first = Number(values.seed);
+  if (values.liars) {
+    const { playLiars } = await server.ssrLoadModule('/tests/simulate/liars.ts');
+    return playLiars({ first, seeds: Number(values.storms ?? 10), print });
+  }
+  if (values.honest) {
+    const { playHonest } = await server.ssrLoadModule('/tests/simulate/honest.ts');
+    return playHonest({ seed: first, leases: 100_000, print });
+  }
   const { soak } = await server.ssrLoadModule('/tests/simulate/soak.ts');
-  const failed = await soak({
-    first: Number(values.seed),
-    storms: Number(values.storms),
+  return soak({
+    first,
+    storms: Number(values.storms ?? 1),
     rounds: Number(values.rounds),
     modes: either(values.reproducible, values['by-speed']),
     places: either(values.separate, values.embedded),
     reducers: values.peers ? ['peers'] : values.reducers === undefined ? [0, 1, 2, 4, 'peers'] : [Number(values.reducers)],
     only: values.faults,
-    print: (line) => console.log(line),
+    print,
     trace: values.trace,
   });
-  process.exitCode = failed === 0 ? 0 : 1;
-} finally {
-  await server.close();
 }

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { CheckpointError, type Checkpoint } from '@troupe/checkpoint';
 import {
   BEST,
+  hasCheckpoint,
   latestCheckpoint,
   pruneCheckpoints,
   readCheckpoint,
@@ -78,6 +79,7 @@ export function createCheckpointWriter(
   return writeInTurn({
     place: folder,
     newest: resumed?.path,
+    holds: (round) => hasCheckpoint(folder, round).catch(() => false),
     onFailed(error: Error & { remedy?: string }) {
       const { message, remedy = `Make room in ${folder}, or make it writable; earlier files stay as they are.` } = error;
       onFailed(Object.assign(new Error(`training continues without this checkpoint: ${message}`), { remedy }));

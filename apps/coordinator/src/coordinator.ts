@@ -42,7 +42,8 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   const server = createWebServer({ ...settings, certificate });
   try {
     const whenDone = whenDoneOf(options.settings.given, options.isTerminal ?? false);
-    const shared = { ...options, whenDone, budget: budgetOf(options), pages: await loadPages(), banned: new Set<string>() };
+    const outliving = { banned: new Set<string>(), jumps: new Set<number>() };
+    const shared = { ...options, ...outliving, whenDone, budget: budgetOf(options), pages: await loadPages() };
     let life: Life | undefined = { settings, notes, isFirst: true };
     while (life) life = await live(server, shared, life);
   } finally {

@@ -65,6 +65,7 @@ export interface RunHostOptions {
   readonly pages: Pages;
   /** See ConductorOptions. */
   readonly banned?: Set<string>;
+  readonly jumps?: Set<number>;
   /** What was ordered before the run had to go back. */
   readonly orders?: StandingOrders | undefined;
   /** Of the process: bounds what is queued for all links together. */
@@ -214,7 +215,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
   const { report, troubles } = record;
   // The writer asks it, and it asks the writer.
   const alive: { conductor?: Conductor; back?: GoingBack } = {};
-  const needed = (): number | undefined => earliest(alive.conductor?.oldestUnverified(), alive.back?.target);
+  const needed = (): number | undefined => earliest(alive.conductor?.mayGoBackTo(), alive.back?.target);
   const conductor = (alive.conductor = await createConductor(conductorOptions(parts, needed), signal));
   continueAs(conductor, parts);
   const serves = parts.whenDone !== undefined && parts.whenDone !== 'exit';
@@ -389,6 +390,7 @@ function conductorOptions(parts: Parts, needed: () => number | undefined): Condu
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
     gate: slowToRefuse(createGate({ ...tokens, signed, traffic: mount.traffic }), parts.wrongTokens, mount.traffic),
     banned: parts.banned,
+    jumps: parts.jumps,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,
     reducers: reduce.reducers,

@@ -127,6 +127,21 @@ describe('a resume', () => {
   });
 });
 
+describe('a resume from a file that is whole and of no use', () => {
+  it.each(['weights', 'states'] as const)('takes the one before, sets it aside, and says so: %s', async (what) => {
+    const run = await savedRun([], { round: 4, evaluations: [] });
+    const { parameters, streamStates, ...rest } = takeCheckpoint(run.training, 5, '');
+    const spoiled = { ...rest, parameters: parameters.slice(), streamStates: streamStates.slice() };
+    if (what === 'weights') spoiled.parameters[3] = NaN;
+    else spoiled.streamStates[3] = 3e38;
+    await writeCheckpoint(out, spoiled);
+    const { training, notes } = await resume();
+    expect(training.round).toBe(4);
+    expect(notes).toEqual([{ level: 'warn', text: expect.stringMatching(/damaged newer checkpoint .*no run can continue/) }]);
+    expect(await fs.readdir(out)).toContain('round-00000005.safetensors.damaged');
+  });
+});
+
 describe('a new run', () => {
   it('refuses a folder that holds the checkpoints of another run, and frees it', async () => {
     await savedRun([], { round: 4, evaluations: [] });

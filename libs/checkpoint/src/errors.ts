@@ -10,6 +10,8 @@ export type CheckpointErrorCode =
   | 'unsupported_version'
   /** The shapes, lengths or types of the parts do not fit together. */
   | 'mismatch'
+  /** A number in it is not finite, or beyond what the model can reach: no run can continue from there. */
+  | 'unusable'
   /** The file holds a model and nothing else, so no run can continue from it. */
   | 'weights_only'
   /** Another process writes to the folder. */

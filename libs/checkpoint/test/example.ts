@@ -48,6 +48,14 @@ export function exampleCheckpoint(change: Partial<Checkpoint> = {}, model: Model
   };
 }
 
+/** One from which a run can continue. */
+export function usableCheckpoint(change: Partial<Checkpoint> = {}, model: ModelConfig = MODEL): Checkpoint {
+  const { parameters, streamStates, optimizer, ...rest } = exampleCheckpoint({}, model);
+  const [weights, states] = [parameters, streamStates].map((values) => values.map((_, i) => Math.sin(i)));
+  const slots = optimizer.slots.map(({ name, values }) => ({ name, values: values.map((_, i) => Math.cos(i)) }));
+  return { ...rest, parameters: weights, streamStates: states, optimizer: { ...optimizer, slots }, ...change };
+}
+
 /** A checkpoint for comparison, with float arrays as their bytes. */
 export function bits(checkpoint: Checkpoint): unknown {
   const bytes = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex');

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, truncate, writeFi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asModel, checkpointBlocks, weightsOnly } from '../src/index.js';
+import { asModel, checkpointBlocks, weightsOnly, type Checkpoint } from '../src/index.js';
 import {
   checkpointRounds,
   latestCheckpoint,
@@ -15,7 +15,7 @@ import {
   writeCheckpoint,
 } from '../src/node/index.js';
 import { writeWhole } from '../src/node/files.js';
-import { bits, exampleCheckpoint } from './example.js';
+import { bits, usableCheckpoint } from './example.js';
 
 /** More than the highest process number of any system. */
 const NOBODY = 1_000_000_000;
@@ -29,7 +29,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(base, { recursive: true, force: true }));
 
-const write = (round: number, best = false) => writeCheckpoint(folder, exampleCheckpoint({ round }), { best });
+const write = (round: number, best = false) => writeCheckpoint(folder, usableCheckpoint({ round }), { best });
 const files = async () => (await readdir(folder)).sort();
 
 describe('writeCheckpoint', () => {
@@ -37,11 +37,11 @@ describe('writeCheckpoint', () => {
     const written = await write(1200);
     expect(written).toMatchObject({ path: join(folder, 'round-00001200.safetensors'), bytes: (await stat(written.path)).size });
     expect(await files()).toEqual(['round-00001200.safetensors']);
-    expect(bits((await readCheckpoint(written.path)).checkpoint)).toEqual(bits(exampleCheckpoint()));
+    expect(bits((await readCheckpoint(written.path)).checkpoint)).toEqual(bits(usableCheckpoint()));
   });
 
   it('writes the blocks of a checkpoint one after the other', async () => {
-    const blocks = checkpointBlocks(exampleCheckpoint({ round: 100 }), sha256);
+    const blocks = checkpointBlocks(usableCheckpoint({ round: 100 }), sha256);
     const { path, bytes } = await write(100);
     expect(Buffer.concat(blocks).equals(await readFile(path))).toBe(true);
     expect(bytes).toBe(Buffer.concat(blocks).length);
@@ -63,7 +63,7 @@ describe('writeCheckpoint', () => {
   });
 
   it('keeps the average as the best model beside the file of the round, which the run continues', async () => {
-    const plain = exampleCheckpoint({ round: 100 });
+    const plain = usableCheckpoint({ round: 100 });
     const checkpoint = { ...plain, twin: plain.parameters.toReversed() };
     const { path, bestPath } = await writeCheckpoint(folder, asModel(checkpoint, 'average'), { best: true });
     expect((await readCheckpoint(bestPath!)).checkpoint).toMatchObject({ averaged: true, parameters: checkpoint.twin });
@@ -145,6 +145,45 @@ describe('latestCheckpoint', () => {
     expect(latest?.warnings).toMatchObject([{ code: 'truncated', message: expect.stringContaining(path) }]);
   });
 
+  /** [cursors] of streams that have read 7 characters since their states were zero, and of such that have read all of a pass. */
+  const [EARLY, LATE] = [
+    [7, 107, 207, 307],
+    [0, 100, 200, 300],
+  ];
+  const first = (values: Float32Array, value: number): Float32Array => values.map((own, i) => (i === 5 ? value : own));
+  const usable = usableCheckpoint();
+  const [moment, ...others] = usable.optimizer.slots;
+  const UNUSABLE: Readonly<Record<string, Partial<Checkpoint>>> = {
+    'a weight is NaN': { parameters: first(usable.parameters, NaN) },
+    'an average of weights is infinite': { twin: first(usable.parameters, -Infinity) },
+    'a moment of the optimizer is infinite': {
+      optimizer: { ...usable.optimizer, slots: [{ ...moment, values: first(moment.values, Infinity) }, ...others] },
+    },
+    'a state is NaN': { streamStates: first(usable.streamStates, NaN) },
+    'a state is near the largest float': { streamStates: first(usable.streamStates, 3e38) },
+    'a state grew by more than one a character': { streamStates: first(usable.streamStates, -7.5), cursors: EARLY },
+    'a state grew by more than a pass': { streamStates: first(usable.streamStates, 101), cursors: LATE },
+  };
+
+  it.each(Object.keys(UNUSABLE))('skips a whole file from which no run can continue: %s', async (what) => {
+    await write(100);
+    const { path } = await writeCheckpoint(folder, usableCheckpoint({ round: 200, ...UNUSABLE[what] }));
+    const latest = await latestCheckpoint(folder);
+    expect(latest).toMatchObject({ checkpoint: { round: 100 }, damaged: [path], warnings: [{ code: 'unusable' }] });
+    expect(latest?.warnings[0].message).toContain(path);
+    expect((await readCheckpoint(path)).checkpoint.round).toBe(200);
+  });
+
+  it('takes states as large as the cell reaches', async () => {
+    for (const [value, cursors] of [
+      [6.9, EARLY],
+      [99, LATE],
+    ] as const) {
+      await writeCheckpoint(folder, usableCheckpoint({ round: 200, cursors, streamStates: first(usable.streamStates, value) }));
+      expect(await latestCheckpoint(folder)).toMatchObject({ checkpoint: { round: 200 }, warnings: [] });
+    }
+  });
+
   it('falls back to the best checkpoint if all others are damaged', async () => {
     await write(100, true);
     const { path } = await write(200);
@@ -167,7 +206,7 @@ describe('latestCheckpoint', () => {
   });
 
   it('refuses a file with weights only, and says how to start from it', async () => {
-    const { path } = await writeCheckpoint(folder, weightsOnly(exampleCheckpoint()));
+    const { path } = await writeCheckpoint(folder, weightsOnly(usableCheckpoint()));
     await expect(latestCheckpoint(folder)).rejects.toMatchObject({
       code: 'weights_only',
       message: expect.stringContaining(path) as string,

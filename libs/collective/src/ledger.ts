@@ -143,9 +143,6 @@ interface Refusal {
   readonly reason: string;
 }
 
-/** Engines round, and tanh may come out above 1. */
-const STATE_SLACK = 1.001;
-
 class StreamLedger implements Ledger {
   readonly grants: Grants;
   readonly #config: ReductionConfig;
@@ -347,8 +344,11 @@ class StreamLedger implements Ledger {
     const { largestState = 0 } = this.#config;
     const largest = this.#memory.maxMagnitude(endStates);
     if (!Number.isFinite(largest)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
-    if (largestState === 0 || largest <= largestState * STATE_SLACK) return undefined;
-    return refuse('implausible', `an end state is ${largest.toPrecision(3)}, and no cell reaches more than ${largestState}`);
+    if (largestState === 0 || largest <= largestState) return undefined;
+    return refuse(
+      'implausible',
+      `an end state is ${largest.toPrecision(3)}, and no cell reaches more than ${largestState.toPrecision(3)}`,
+    );
   }
 
   #checkTokens({ streams, tokens }: MessageOf<'contribution'>): Refusal | undefined {

@@ -2,7 +2,7 @@ import type { Checkpoint } from '@troupe/checkpoint';
 import type { CheckpointWriter } from './ports.js';
 
 /** Where checkpoints are written. */
-export interface CheckpointStore extends Pick<CheckpointWriter, 'place'> {
+export interface CheckpointStore extends Pick<CheckpointWriter, 'place' | 'holds'> {
   /** The newest checkpoint there, in a resumed run. */
   readonly newest?: string | undefined;
   /** Writes all of it or nothing. Resolves to the path. @throws Error, which goes to `onFailed` */
@@ -14,7 +14,7 @@ export interface CheckpointStore extends Pick<CheckpointWriter, 'place'> {
  * Writes to the store one checkpoint at a time, in order. Of those offered during a write, only
  * the newest is written.
  */
-export function writeInTurn({ place, newest, write, onFailed }: CheckpointStore): CheckpointWriter {
+export function writeInTurn({ place, newest, write, holds, onFailed }: CheckpointStore): CheckpointWriter {
   let queue: Promise<unknown> = Promise.resolve();
   let written = newest;
   let offered: Checkpoint | undefined;
@@ -41,6 +41,10 @@ export function writeInTurn({ place, newest, write, onFailed }: CheckpointStore)
     place,
     get newest() {
       return written;
+    },
+    async holds(round) {
+      await queue;
+      return holds(round);
     },
     save: (checkpoint, best) => enqueue(() => checkpoint, best),
     offer(checkpoint) {

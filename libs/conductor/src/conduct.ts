@@ -57,6 +57,8 @@ export interface ConductorOptions {
   readonly gate: Gate;
   /** Who is banned, and which addresses are suspect, which outlive this conductor. */
   readonly banned?: Set<string> | undefined;
+  /** Rounds of the validations because of which the run has gone back, which outlive this conductor. Absent: it never does. */
+  readonly jumps?: Set<number> | undefined;
   /** The secret of the all-reduce service. */
   readonly reduceToken: string;
   /**
@@ -87,8 +89,11 @@ export interface Conductor {
   readonly shell: Pick<RunShell, 'round' | 'workers' | 'state'>;
   /** Serves one worker's control link until it ends. Never rejects. */
   serve(link: Connection): Promise<void>;
-  /** The first round in which something counted that no audit has vouched for: a checkpoint of before must not be removed. */
-  oldestUnverified(): number | undefined;
+  /**
+   * The round to which the run may have to go back, because an audit fails or the validation loss jumps: the newest checkpoint that is not
+   * after it must not be removed.
+   */
+  mayGoBackTo(): number | undefined;
   /** What the run is doing. Cheap: its cost does not grow with the number of workers. */
   status(): ConductorStatus;
   /** The rows of a dashboard's table of workers, including those that left recently. */
@@ -240,16 +245,16 @@ class RunConductor implements Conductor {
     for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
     this.#audits.handle(event);
-    if (event.type === 'tainted') this.#noteTainted(event.worker, event.since);
+    if (event.type === 'tainted') this.#noteTainted(event.reason, event.since);
     this.#snapshots.handle(event);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
   }
 
   /** The earliest lie counts. It may be found when the last round is complete. */
-  #noteTainted(worker: string, since: number): void {
+  #noteTainted(reason: string, since: number): void {
     if (this.#tainted && this.#tainted.since <= since) return;
-    this.#tainted = new RunTainted(worker, since, this.#standingOrders());
+    this.#tainted = new RunTainted(reason, since, this.#standingOrders());
     this.#ended.reject(this.#tainted);
   }
 
@@ -270,8 +275,9 @@ class RunConductor implements Conductor {
     };
   }
 
-  oldestUnverified(): number | undefined {
-    return oldestUnverified(this.shell.state);
+  mayGoBackTo(): number | undefined {
+    const rounds = [oldestUnverified(this.shell.state), this.#followUps.lastValidated].filter((round) => round !== undefined);
+    return rounds.length > 0 ? Math.min(...rounds) : undefined;
   }
 
   workers(): WorkerView[] {

@@ -79,9 +79,9 @@ export type ConductorEvent =
   | ReduceLinkEvent
   // From people, from the clock, and from the follow-ups when validation falls behind.
   | { readonly type: 'order'; readonly order: Order }
-  // From the run shell.
-  /** What a worker contributed since this round was computed wrongly, or may have been. */
-  | { readonly type: 'tainted'; readonly since: number; readonly worker: string }
+  // From the run shell, and from the follow-ups when a validation says so.
+  /** Something that counted since this round was computed wrongly, or may have been. `reason`: for people. */
+  | { readonly type: 'tainted'; readonly since: number; readonly reason: string }
   /** The coordinator's replica has applied the update. `readyWorkers`: how many may get leases. */
   | { readonly type: 'updated'; readonly update: ReduceUpdate; readonly readyWorkers: number }
   /** `round`: the current one. */

@@ -3,6 +3,7 @@ import { asModel, type Checkpoint } from '@troupe/checkpoint';
 import { aborted } from '@troupe/protocol';
 import { isAverageBetter, lossOf } from '@troupe/run';
 import { BestModel, type SavedBest } from './best-model.js';
+import { jumpedSince, mayGoBack } from './loss-jump.js';
 import type { ConductorEvent } from './events.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import {
@@ -43,6 +44,8 @@ export interface FollowUpParts {
   readonly loss: { readonly aboveLimit: number };
   /** See StopRules. */
   readonly patience: number;
+  /** See ConductorOptions. */
+  readonly jumps?: Set<number> | undefined;
   readonly side: SideJobs;
   readonly writer: CheckpointWriter;
   /** The best model on disk, in a resumed run. */
@@ -92,6 +95,8 @@ export class FollowUps {
   #offered: Promise<void> = Promise.resolve();
   /** The last round is complete or the run has diverged: no validation can stop it any more. */
   #trained = false;
+  /** Of the last round, nats/char; 0 before the first. */
+  #trainLoss = 0;
 
   constructor(parts: FollowUpParts) {
     this.#parts = parts;
@@ -102,6 +107,7 @@ export class FollowUps {
 
   /** Starts side jobs that are due. Nothing waits for them. */
   handle(event: ConductorEvent): void {
+    if (event.type === 'updated') this.#trainLoss = event.update.lossSum / event.update.tokens;
     if (event.type !== 'outcome') return;
     const { outcome } = event;
     const { side, training } = this.#parts;
@@ -187,6 +193,11 @@ export class FollowUps {
     if (count === 0) return;
     const text = `the loss stays above its limit; before the run ends it waits for ${count} pending validation${count > 1 ? 's' : ''}`;
     this.#parts.ports.report({ event: 'note', level: 'info', text });
+  }
+
+  /** The round to which a jump of the next validation would take the run back. */
+  get lastValidated(): number | undefined {
+    return this.#parts.jumps && this.#parts.training.history.evaluations.at(-1)?.round;
   }
 
   /** Stops a run that resumes although its validation has not improved for long enough. */
@@ -360,6 +371,7 @@ export class FollowUps {
     const evaluation = { round, validationLoss, ...(averageLoss !== undefined && { averageLoss }) };
     // NaN is not below anything.
     const best = lossOf(evaluation) < (history.best ? lossOf(history.best) : chanceLoss(training.config));
+    const since = jumpedSince({ ...history, evaluation, trainLoss: this.#trainLoss, chance: chanceLoss(training.config) });
     history.evaluations.push(evaluation);
     if (best) history.best = evaluation;
     const validated = withValidationHistory(
@@ -367,12 +379,30 @@ export class FollowUps {
       this.#reproducible ? validationHistoryUpTo(training, round) : { ...history, evaluations: [...history.evaluations] },
     );
     ports.report({ event: 'evaluation', ...evaluation, characters: tokens, best });
+    if (since !== undefined && !this.#trained && (await this.#goesBack(evaluation, since))) return;
     // A reproducible run still ends where patience ended, whatever happened since.
     const stoppable = this.#reproducible || !this.#trained;
     if (stoppable && round < training.config.rounds && isOutOfPatience(history.evaluations, patience)) this.#stopAt(validated);
     if (lossOf(evaluation) < chanceLoss(training.config)) {
       await this.#best.offer(asModel(validated, isAverageBetter(evaluation) ? 'average' : 'trained'), evaluation);
     }
+  }
+
+  /** @returns whether the run goes back because the loss has jumped since round `since` */
+  async #goesBack({ round, validationLoss }: Evaluation, since: number): Promise<boolean> {
+    const { jumps, writer, put, ports } = this.#parts;
+    const text = `the validation loss jumped to ${validationLoss.toPrecision(4)} nats/char between rounds ${since} and ${round}`;
+    const isPossible = jumps !== undefined && mayGoBack(jumps, since) && (await writer.holds(since));
+    if (this.#trained || this.#over.signal.aborted) return false;
+    if (isPossible) {
+      jumps.add(round);
+      put({ type: 'tainted', since, reason: text });
+      return true;
+    }
+    const remedy = 'If it does not recover, stop the run and start again with a lower --lr, or with --clip.';
+    const why = jumps?.size ? 'going back has not helped' : 'there is no checkpoint of before to go back to';
+    ports.report({ event: 'note', level: 'warn', text: `${text}; the run continues: ${why}`, remedy });
+    return false;
   }
 
   async #sample(parameters: Float32Array, round: number, length: number, bestRound?: number): Promise<void> {

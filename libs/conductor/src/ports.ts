@@ -77,6 +77,8 @@ export interface CheckpointWriter {
   readonly place: string;
   /** The newest checkpoint there, if there is one. */
   readonly newest: string | undefined;
+  /** Whether a checkpoint of this round or of one before is there. Never rejects. */
+  holds(round: number): Promise<boolean>;
   /** Resolves to the path, or undefined when it could not be written. Never rejects. */
   save(checkpoint: Checkpoint, best: boolean): Promise<string | undefined>;
   /** Saves when the disk is free. A newer checkpoint replaces one that still waits. */

@@ -23,14 +23,11 @@ export abstract class RunReturns extends Error implements StandingOrders {
   }
 }
 
-/** A worker has lied, and what it contributed counted. The run must go back to a state of before, and goes on without the worker. */
+/** A lie has counted, or something else has spoiled the parameters. The run must go back to a state of before, and goes on from there. */
 export class RunTainted extends RunReturns {
   override readonly name = 'RunTainted';
   readonly code = 'tainted';
   readonly remedy = 'Continue with --resume from a checkpoint of an earlier round: move newer files of the run elsewhere first.';
-  constructor(worker: string, since: number, orders: StandingOrders) {
-    super(`what ${worker} contributed after round ${since} is wrong, or may be`, since, orders);
-  }
 }
 
 /** An admin takes the run back to a checkpoint. */

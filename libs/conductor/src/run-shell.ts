@@ -134,7 +134,8 @@ export class RunShell {
 
   #ban({ workerId, reason, since }: Extract<RunEffect, { type: 'ban' }>): void {
     const name = this.#parts.workers.expose(workerId, bannedText(reason)) ?? workerId;
-    if (since !== undefined) this.#parts.put({ type: 'tainted', since, worker: name });
+    const wrong = `what ${name} contributed after round ${since} is wrong, or may be`;
+    if (since !== undefined) this.#parts.put({ type: 'tainted', since, reason: wrong });
   }
 
   /** The service tells the worker as well, in order with the updates. */

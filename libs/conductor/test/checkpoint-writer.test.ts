@@ -14,6 +14,7 @@ let writer: CheckpointWriter;
 /** A write takes until the test releases it. */
 const store: CheckpointStore = {
   place: 'memory',
+  holds: async () => true,
   async write({ round }, best) {
     begun.push(best ? `best ${round}` : `${round}`);
     await new Promise<void>((resolve) => release.push(resolve));

@@ -88,6 +88,7 @@ async function open({
       },
       writer: writeInTurn({
         place: 'memory',
+        holds: async () => true,
         async write(written, best) {
           const { round, parameters } = written;
           const [parameter] = parameters;

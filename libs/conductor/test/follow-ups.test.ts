@@ -35,11 +35,15 @@ let bestFails: number;
 let pauses: number[];
 let failures: ValidationFailed[];
 let settled: Promise<void>;
+let jumps: Set<number>;
+/** The oldest checkpoint on disk. */
+let heldSince: number | undefined;
 
 type Options = Parameters<typeof smallTraining>[0] & { readonly patience?: number };
 
 function open({ patience = 0, ...options }: Options = {}, best?: SavedBest): void {
   [bestFails, pauses, failures] = [0, [], []];
+  [jumps, heldSince] = [new Set(), 0];
   [deadlines, reports, put, saved, validations, samples, diskFull] = [createDeadlines(), [], [], [], [], [], false];
   settled = Promise.resolve();
   training = smallTraining(options);
@@ -71,6 +75,7 @@ function open({ patience = 0, ...options }: Options = {}, best?: SavedBest): voi
       return onDisk && { round: onDisk.round, parameters: new Float32Array([onDisk.parameter]) };
     },
     patience,
+    jumps,
     side: {
       get pending() {
         return pending;
@@ -89,6 +94,7 @@ function open({ patience = 0, ...options }: Options = {}, best?: SavedBest): voi
     },
     writer: {
       place: 'the disk',
+      holds: async (round) => heldSince !== undefined && heldSince <= round,
       newest: 'disk/2',
       async save(checkpoint, best) {
         if (diskFull || (best && bestFails-- > 0)) return undefined;
@@ -660,5 +666,43 @@ describe('the end of a run', () => {
     await conclude('stopped');
     await endValidation(new Error('thread closed'));
     expect(told('note')).toEqual([]);
+  });
+});
+
+describe('a validation loss that jumps', () => {
+  const trained = (round: number, loss: number): void =>
+    followUps.handle({ type: 'updated', update: { round, lossSum: loss * 10, tokens: 10 } as never, readyWorkers: 1 });
+
+  async function validated(round: number, loss: number, trainLoss: number): Promise<void> {
+    due('evaluate', round);
+    trained(round, trainLoss);
+    await endValidation(loss);
+  }
+  const tainted = () => put.filter(({ type }) => type === 'tainted');
+
+  it('takes the run back to the validation before, once', async () => {
+    await validated(1, 1, 1);
+    expect(followUps.lastValidated).toBe(1);
+    await validated(2, 9, 9);
+    expect(tainted()).toEqual([expect.objectContaining({ since: 1 })]);
+    expect([...jumps]).toEqual([2]);
+    training.history.evaluations.pop();
+    await validated(2, 9, 9);
+    expect(tainted()).toHaveLength(1);
+    expect(reports.at(-1)).toMatchObject({ level: 'warn', text: expect.stringMatching(/going back has not helped/) as string });
+  });
+
+  it('does not while the training loss is low, without a checkpoint of before, nor after the last round', async () => {
+    await validated(1, 1, 1);
+    await validated(2, 9, 1);
+    await validated(3, 1, 1);
+    heldSince = undefined;
+    await validated(4, 9, 9);
+    expect(reports.at(-1)).toMatchObject({ level: 'warn', text: expect.stringMatching(/no checkpoint of before/) as string });
+    heldSince = 0;
+    await validated(5, 1, 1);
+    followUps.handle({ type: 'outcome', outcome: { type: 'finish', round: 6, outcome: 'completed' }, round: 6 });
+    await validated(6, 9, 9);
+    expect(tainted()).toEqual([]);
   });
 });

@@ -81,13 +81,16 @@ export function stateSize({ cell, layers, hidden }: ModelConfig): number {
   return layers * CELL_SHAPES[cell].stateVectors * hidden;
 }
 
+/** Engines round, and tanh may come out above 1. */
+const STATE_SLACK = 1.001;
+
 /**
- * The largest magnitude of a hidden state `steps` time steps after it was zero; 0: there is no bound. h is a tanh, or a mean of such values.
- * The c of an LSTM grows by at most 1 a step: its gates and candidate are at most 1.
+ * A magnitude that no hidden state exceeds `steps` time steps after it was zero; 0: there is no bound. h is a tanh, or a mean of such
+ * values. The c of an LSTM grows by at most 1 a step: its gates and candidate are at most 1.
  */
 export function largestState({ cell }: Pick<ModelConfig, 'cell'>, steps: number): number {
   if (cell === 'rnn-relu') return 0;
-  return cell === 'lstm' ? steps : 1;
+  return (cell === 'lstm' ? steps : 1) * STATE_SLACK;
 }
 
 /**

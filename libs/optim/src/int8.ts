@@ -49,7 +49,7 @@ export function isInt8Exponent(exponent: number): boolean {
   return exponent >= MIN_INT8_EXPONENT && exponent <= MAX_INT8_EXPONENT;
 }
 
-/** The values in float32, which are exact. */
+/** The values in float32, which are exact. One power for each block: one for each value would take longer than a gradient. */
 export function decodeInt8({ values, exponents }: ScaledBytes): Float32Array {
   const decoded = new Float32Array(values.length);
   for (let block = 0; block < exponents.length; block++) {

@@ -31,13 +31,23 @@ export interface OpenAudit {
   readonly sinceMs: number;
 }
 
+/** A worker that left before the audits of what it contributed were decided. */
+export interface Departed {
+  readonly id: string;
+  readonly name: string;
+  readonly trust: Trust;
+  readonly sinceMs: number;
+  /** The leases whose audits were open when it left, and of which no verdict has come. */
+  readonly pending: Set<string>;
+}
+
 /** The audits of a run. */
 export interface Audits {
   readonly policy: AuditPolicy | undefined;
   /** Leases that are granted with an audit which is not decided. */
   readonly open: Map<string, OpenAudit>;
-  /** Workers that left before the audits of what they contributed were decided. */
-  readonly departed: Map<string, { readonly id: string; readonly name: string; readonly trust: Trust }>;
+  /** By id. */
+  readonly departed: Map<string, Departed>;
   draws: number;
   /** Rounds completed when a checkpoint was last due, so that a lie which is found later costs little. */
   guardedRound: number;

@@ -29,6 +29,7 @@ import { disturbRound, endTrial, noteRound } from './trials.js';
 import {
   closeAudit,
   auditedWorker,
+  closeDeparted,
   forgetOldAudits,
   isTrusted,
   judgedLoss,
@@ -229,7 +230,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
   const hadLeases = worker.leases.size > 0;
   if (state.active.paces.has(worker.id)) disturbRound(state.parking.trials);
   state.workers.delete(worker.id);
-  noteDeparture(state, worker);
+  noteDeparture(state, worker, nowMs);
   endTrial(state.parking.trials, worker.id);
   releaseAll(state, worker);
   lendUncovered(state, nowMs, effects);
@@ -427,6 +428,7 @@ function audited(state: RunState, input: Input<'audited'>, nowMs: number, effect
   closeAudit(state, leaseId);
   if (worker && verdict === 'sound') notePassed(worker, round);
   if (worker && verdict === 'wrong') banWorker(worker, reason, effects);
+  closeDeparted(state, workerId, leaseId);
   // It may have waited for the auditor.
   if (!hasEnded(state)) lendUncovered(state, nowMs, effects);
 }

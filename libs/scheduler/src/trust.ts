@@ -24,6 +24,8 @@ const OPEN_AUDITS = 8;
 const FORGOTTEN_MS = 120_000;
 /** Workers that have left and whose audits are not decided. */
 const MOST_DEPARTED = 64;
+/** A verdict has come by then, or never comes: the auditor gets FORGOTTEN_MS, and the contribution may have been its worker's last word. */
+const DEPARTED_MS = FORGOTTEN_MS * 1.5;
 /** On probation a worker gets at most this part of a round, if others have none to pass. */
 const PROBATION_SHARE = 0.1;
 /** No worker that is not trusted gets more than this part of a round, nor more than this many times the median of all. */
@@ -103,11 +105,21 @@ export function closeAuditOf({ audits }: RunState, leaseId: string, isCounted: b
 }
 
 /** A lie that is found after its worker has left is a lie all the same. */
-export function noteDeparture({ audits }: RunState, { id, name, trust }: WorkerRecord): void {
-  const isAudited = [...audits.open.values()].some(({ workerId }) => workerId === id);
-  if (!isAudited) return;
+export function noteDeparture({ audits }: RunState, { id, name, trust }: WorkerRecord, nowMs: number): void {
+  const pending = new Set([...audits.open].flatMap(([leaseId, { workerId }]) => (workerId === id ? [leaseId] : [])));
+  if (pending.size === 0) return;
   if (audits.departed.size >= MOST_DEPARTED) audits.departed.delete(audits.departed.keys().next().value!);
-  audits.departed.set(id, { id, name, trust });
+  audits.departed.set(id, { id, name, trust, pending, sinceMs: nowMs });
+}
+
+/**
+ * The audit of a worker that may have left is decided. Its open audits do not tell whether it was the last one: those that are taken back
+ * may have been computed, and their verdicts are on the way.
+ */
+export function closeDeparted({ audits }: RunState, workerId: string, leaseId: string): void {
+  const departed = audits.departed.get(workerId);
+  departed?.pending.delete(leaseId);
+  if (departed?.pending.size === 0) audits.departed.delete(workerId);
 }
 
 /** The worker whose lease is audited, if it is known. */
@@ -118,9 +130,10 @@ export function auditedWorker(
   return workers.get(workerId) ?? audits.departed.get(workerId);
 }
 
-/** An audit that is never decided keeps no place for long. */
+/** An audit that is never decided keeps no place for long, and no old checkpoint. */
 export function forgetOldAudits({ audits }: RunState, nowMs: number): void {
   for (const [leaseId, { sinceMs }] of audits.open) if (nowMs - sinceMs >= FORGOTTEN_MS) audits.open.delete(leaseId);
+  for (const [id, { sinceMs }] of audits.departed) if (nowMs - sinceMs >= DEPARTED_MS) audits.departed.delete(id);
 }
 
 type Counted = Extract<RunInput, { type: 'counted' }>;

@@ -9,7 +9,7 @@ import {
   type RunEffect,
   type RunInput,
 } from '../src/index.js';
-import { shareLimits } from '../src/trust.js';
+import { oldestUnverified, shareLimits } from '../src/trust.js';
 
 const SETTINGS = {
   ...{ streams: 20, window: 10, rounds: 10_000, windowsPerPass: 100, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 },
@@ -135,6 +135,54 @@ describe('the audits of a volunteer', () => {
     run.count(copied);
     run.feed({ type: 'workerLeft', workerId: 'a', reason: 'gone' });
     expect(run.audited(copied, 'wrong')).toContainEqual(expect.objectContaining({ type: 'ban', workerId: 'a', since: before }));
+  });
+
+  describe('of a worker that has left', () => {
+    /** It has contributed in two rounds, both of which are being audited, and then in others. */
+    function leaver() {
+      const run = createRun();
+      run.join('a');
+      const copies: LeaseEffect[] = [];
+      for (let i = 0; i < 1_000 && copies.length < 2; i++) {
+        const copied = run.leases.filter(({ workerId, audit }) => workerId === 'a' && audit === 'copy' && i > 20);
+        copies.push(...copied);
+        for (const lease of run.leases.splice(0)) {
+          if (lease.audit !== 'none' && !copied.includes(lease)) run.audited(lease, 'sound');
+          run.count(lease);
+        }
+        run.feed({ type: 'updated', round: run.state.round, trainLoss: 4 });
+      }
+      while (run.leases[0].audit !== 'none') run.playRound();
+      const last = run.state.round;
+      run.playRound();
+      run.feed({ type: 'workerLeft', workerId: 'a', reason: 'gone' });
+      return { run, copies, last };
+    }
+
+    it('keep its first unaudited round until all are decided, and no longer', () => {
+      const { run, copies, last } = leaver();
+      expect(copies).toHaveLength(2);
+      run.audited(copies[0], 'sound');
+      expect(oldestUnverified(run.state)).toBeLessThanOrEqual(last);
+      run.audited(copies[1], 'sound');
+      expect(oldestUnverified(run.state)).toBeUndefined();
+    });
+
+    it('find the lie in the second of two, also when the round was opened again meanwhile', () => {
+      const { run, copies } = leaver();
+      run.feed({ type: 'reopen' });
+      run.audited(copies[0], 'sound');
+      expect(run.audited(copies[1], 'wrong')).toContainEqual(
+        expect.objectContaining({ type: 'ban', workerId: 'a', since: expect.any(Number) as number }),
+      );
+    });
+
+    it('are forgotten when no verdict comes', () => {
+      const { run } = leaver();
+      const ticks = 20_000;
+      for (let i = 0; i < ticks; i++) run.feed({ type: 'tick' });
+      expect(oldestUnverified(run.state)).toBeUndefined();
+    });
   });
 
   it('of leases that are taken back keep no place: others are audited instead', () => {

@@ -6,13 +6,14 @@ import { shellQuote } from '@troupe/config';
 import { asModel, type Checkpoint } from '../checkpoint.js';
 import { checkpointBlocks, decodeCheckpoint } from '../codec.js';
 import { CheckpointError, type CheckpointErrorCode } from '../errors.js';
+import { requireUsable } from '../usable.js';
 import { cannotWrite, prepareFolder, writeAlias, writeWhole } from './files.js';
 
 export const BEST = 'best.safetensors';
 const ROUND = /^round-(\d{8,})\.safetensors$/;
 
 /** Errors that concern one file only: an older file may still be good. */
-const DAMAGE: readonly CheckpointErrorCode[] = ['truncated', 'corrupt', 'not_a_checkpoint', 'mismatch'];
+const DAMAGE: readonly CheckpointErrorCode[] = ['truncated', 'corrupt', 'not_a_checkpoint', 'mismatch', 'unusable'];
 
 export interface StoredCheckpoint {
   readonly path: string;
@@ -120,13 +121,13 @@ export async function readCheckpoint(
 
 /**
  * The newest readable checkpoint in a folder, from which its run continues, or undefined if there is
- * none or no folder. A damaged file is skipped with a warning.
+ * none or no folder. A file that is damaged, or holds numbers from which no run can continue, is skipped with a warning.
  * @throws CheckpointError the error of the newest file if none can be read; `unsupported_version`
  * and `cannot_read` immediately, because continuing from an older file would lose the newer one's
  * work; `weights_only`
  */
 export async function latestCheckpoint(folder: string): Promise<StoredCheckpoint | undefined> {
-  const stored = await firstReadable(folder, await checkpointNames(folder, 'latest'));
+  const stored = await firstReadable(folder, await checkpointNames(folder, 'latest'), requireUsable);
   if (stored?.checkpoint.weightsOnly !== true) return stored;
   throw new CheckpointError(
     'weights_only',
@@ -150,9 +151,13 @@ export async function bestFile(folder: string): Promise<{ readonly path: string;
   return undefined;
 }
 
-/** Whether a folder holds the file of a checkpoint, readable or not. @throws CheckpointError `cannot_read` */
-export async function hasCheckpoint(folder: string): Promise<boolean> {
-  return (await checkpointNames(folder, 'latest')).length > 0;
+/**
+ * Whether a folder holds the file of a checkpoint, readable or not; with `upTo`, that of a round not after it, besides the best one.
+ * @throws CheckpointError `cannot_read`
+ */
+export async function hasCheckpoint(folder: string, upTo?: number): Promise<boolean> {
+  const names = await checkpointNames(folder, 'latest');
+  return upTo === undefined ? names.length > 0 : names.some((name) => roundOf(name) <= upTo);
 }
 
 /**
@@ -250,13 +255,18 @@ async function checkpointNames(folder: string, prefer: 'latest' | 'best'): Promi
   return prefer === 'best' ? [...best, ...rounds] : [...rounds, ...best];
 }
 
-async function firstReadable(folder: string, names: readonly string[]): Promise<StoredCheckpoint | undefined> {
+/** @param check throws a CheckpointError if the checkpoint cannot be used */
+async function firstReadable(
+  folder: string,
+  names: readonly string[],
+  check: (checkpoint: Checkpoint) => void = () => undefined,
+): Promise<StoredCheckpoint | undefined> {
   const warnings: CheckpointError[] = [];
   const damaged: string[] = [];
   for (const name of names) {
     const path = join(folder, name);
     try {
-      return { path, checkpoint: await readFileAt(path), warnings, damaged };
+      return { path, checkpoint: await readFileAt(path, check), warnings, damaged };
     } catch (error) {
       if (!(error instanceof CheckpointError) || !DAMAGE.includes(error.code)) throw error;
       warnings.push(error);
@@ -267,10 +277,12 @@ async function firstReadable(folder: string, names: readonly string[]): Promise<
   return undefined;
 }
 
-async function readFileAt(path: string): Promise<Checkpoint> {
+async function readFileAt(path: string, check?: (checkpoint: Checkpoint) => void): Promise<Checkpoint> {
   const bytes = await readFile(path).catch((cause: unknown) => Promise.reject(cannotRead(path, cause)));
   try {
-    return decodeCheckpoint(bytes, sha256);
+    const checkpoint = decodeCheckpoint(bytes, sha256);
+    check?.(checkpoint);
+    return checkpoint;
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     throw new CheckpointError(error.code, `${path}: ${error.message}`, error.remedy, { cause: error });
