@@ -7,7 +7,7 @@ import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
-import { setStage, TOKEN, type Run } from './stage.js';
+import { choose, setStage, startHelping, TOKEN, type Run } from './stage.js';
 import { at, childrenOf, signal, type Line } from './troupe.js';
 
 const SOON = { timeout: 30_000 };
@@ -42,11 +42,6 @@ const goesOn = async (run: Run, further = 20): Promise<void> => {
   await expect.poll(() => rounds(run), SOON).toBeGreaterThan(before + further);
 };
 
-const choose = (tab: Tab, selector: string, value: string): Promise<void> =>
-  tab.evaluate(
-    `(() => { const e = document.querySelector('${selector}'); e.value = '${value}'; e.dispatchEvent(new Event('input', { bubbles: true })); })()`,
-  );
-
 describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
   it('pauses while its tab is hidden if this is set, and others continue at once', async () => {
     const run = await coordinate('hidden');
@@ -61,7 +56,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       await tab.evaluate('other.close()');
       await tab.until(`document.visibilityState === 'visible'`);
     };
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(changed('ready', 'volunteer'));
     await tab.until(takesPart);
 
@@ -88,7 +83,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       window.plug = (charging) => { battery.charging = charging; battery.dispatchEvent(new Event('chargingchange')); };
       navigator.getBattery = () => Promise.resolve(battery);`;
     const tab = await join(run, { prelude });
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     await tab.evaluate('plug(false)');
     await run.running.line(changed('left'));
@@ -107,8 +102,8 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const meter = stage.closeAfterTest(await createMeter(Number(run.port)));
     const tab = await join(meter);
     await choose(tab, '#cap', '100');
-    await tab.click('#start');
-    await tab.until(says('Paused: the data limit'), 60_000);
+    await startHelping(tab);
+    await tab.until(says('Paused: your data limit'), 60_000);
     await run.running.line(changed('left'));
     const [sent, received] = [...(await tab.text('#stat-traffic')).matchAll(/([\d.]+)\sMB/g)].map(([, mb]) => Number(mb));
     expect(sent + received).toBeGreaterThanOrEqual(100);
@@ -130,7 +125,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       };
       window.held = () => locks.filter((lock) => !lock.released).length;`;
     const tab = await join(run, { prelude });
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     expect(await tab.evaluate('locks.length')).toBe(0);
     await tab.click('#keep-awake');
@@ -147,7 +142,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const run = await coordinate('slept');
     const prelude = `window.aheadMs = 0; const now = Date.now; Date.now = () => now() + aheadMs;`;
     const tab = await join(run, { prelude });
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     // The clock is set back.
     await tab.evaluate('aheadMs = -600000');
@@ -174,7 +169,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       await sleep(2_000);
       return rounds(run) - before;
     };
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     const [all, little, allAgain] = [await roundsIn('100'), await roundsIn('10'), await roundsIn('100')];
     expect(little).toBeGreaterThan(0);
@@ -189,7 +184,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const own = (await renderers()).filter((pid) => !others.includes(pid));
     expect(own).not.toEqual([]);
     await choose(tab, '#share', '100');
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     // Enough to know how fast it is at its best.
     await goesOn(run, 8);
@@ -215,7 +210,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page says', () => {
     ] as const) {
       const tab = await join({ origin: `http://${host}:${run.port}` });
       expect(await tab.evaluate('isSecureContext')).toBe(!expected);
-      await tab.click('#start');
+      await startHelping(tab);
       await tab.until(takesPart);
       await tab.evaluate(`document.querySelector('#engine').open = true`);
       expect(await tab.evaluate(`document.querySelector('#insecure').checkVisibility()`)).toBe(expected);
@@ -234,7 +229,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page says', () => {
     };
     const tab = await join(run);
     await tab.until(`/organizer of this run is Ada, room 214/.test(document.querySelector('#invite').textContent)`);
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     await steer('pause');
     await tab.until(says('The organizer has paused the run'));
