@@ -136,7 +136,15 @@ describe.skipIf(stage.missing !== undefined)('the page for volunteers', () => {
       await tab.evaluate('scrollTo(0, 0)');
       await settled(tab);
       const isFree = state.isFree ?? (state.run === 'finished' || state.run === 'diverged');
-      const needed = ['#title', '#sample', '#progress', '#progress-text', state.button, state.asks ? '#consent-field' : undefined, isFree ? undefined : '#hour'];
+      const needed = [
+        '#title',
+        '#sample',
+        '#progress',
+        '#progress-text',
+        state.button,
+        state.asks ? '#consent-field' : undefined,
+        isFree ? undefined : '#hour',
+      ];
       const shots = process.env['TROUPE_SCREENSHOTS'];
       if (shots !== undefined) await tab.screenshot(path.join(shots, `${name.replaceAll(' ', '-')}-${width}.png`));
       expect(await faults(tab), `${width} px`).toEqual([]);
@@ -198,7 +206,10 @@ describe.skipIf(stage.missing !== undefined)('the page for volunteers', () => {
 
   it.each([
     ['a phone', `Object.defineProperty(navigator, 'userAgentData', { value: { mobile: true } })`],
-    ['a metered link', `Object.defineProperty(navigator, 'connection', { value: Object.assign(new EventTarget(), { type: 'cellular' }) })`],
+    [
+      'a metered link',
+      `Object.defineProperty(navigator, 'connection', { value: Object.assign(new EventTarget(), { type: 'cellular' }) })`,
+    ],
   ])('allows less by itself on %s', async (_, prelude) => {
     const tab = await open({ ...STATES['offered'], prelude });
     expect(await tab.text('#cap option')).toMatch(/^250\sMB/);

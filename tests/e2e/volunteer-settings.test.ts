@@ -96,7 +96,29 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     await tab.until(says('Computing'));
   });
 
-  it('pauses at the data limit, counts the actual traffic, and resumes when the limit is raised', async () => {
+  it.each([
+    ['a small model', ['--hidden', '64', '--batch', '8', '--window', '32']],
+    ['a larger model, whose gradients travel in int8', ['--hidden', '256', '--batch', '16', '--window', '32', '--codec', 'int8']],
+  ])('estimates the traffic of an hour to within a fifth of what it is, for %s', async (_, flags) => {
+    const run = await coordinate(`estimate-${flags[1]}`, ...flags, '--eval-every', '0');
+    const meter = stage.closeAfterTest(await createMeter(Number(run.port)));
+    const tab = await join(meter);
+    await choose(tab, '#cap', '0');
+    await startHelping(tab);
+    await tab.until(says('Computing'));
+    // A minute of answers is measured, so that the estimate and the count are of the same time.
+    const start = performance.now();
+    const before = meter.sentBytes + meter.receivedBytes;
+    await tab.until(`/at the rate of this run so far$/.test(document.querySelector('#hour').textContent)`);
+    await sleep(20_000);
+    const perHour = ((meter.sentBytes + meter.receivedBytes - before) / (performance.now() - start)) * 3.6e6;
+    const [, amount, unit] = /^About ([\d.]+)\s([MG])B/.exec(await tab.text('#hour'))!;
+    const estimate = Number(amount) * (unit === 'G' ? 1e9 : 1e6);
+    if (process.env['TROUPE_SHOW']) console.log(flags.join(' '), { perHour, estimate, round: await tab.text('#what-traffic') });
+    expect(Math.abs(estimate / perHour - 1)).toBeLessThan(0.2);
+  });
+
+  it('finishes its work at the data limit, counts the actual traffic, and goes on when asked', async () => {
     // What is under way when the link closes is counted on one side only, so a round must be a small part of the limit.
     const run = await coordinate('traffic', '--hidden', '256', '--eval-every', '0');
     const meter = stage.closeAfterTest(await createMeter(Number(run.port)));
@@ -109,8 +131,11 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     expect(sent + received).toBeGreaterThanOrEqual(100);
     expect(sent / (meter.sentBytes / 1e6)).toBeCloseTo(1, 1);
     expect(received / (meter.receivedBytes / 1e6)).toBeCloseTo(1, 1);
+    // Nobody had to compute its last lease again.
+    expect(count(run, changed('left', 'finishes'))).toBe(1);
     const stood = rounds(run);
-    await choose(tab, '#cap', '250');
+    expect(await tab.text('#pause')).toMatch(/^Go on, with another 100\sMB$/);
+    await tab.click('#pause');
     await tab.until(says('Computing'));
     await run.running.line(at(stood + 1));
   });

@@ -36,7 +36,7 @@ const EN = {
   whatName: 'Your name stays on this device, unless you choose in the settings to show it to others.',
   whatStop: 'You can pause, leave or close the page at any time: others take over your unfinished work, and nothing is lost.',
   whatTraffic: (sent: string, received: string, join: string, hour: string | undefined) =>
-    `It uses data: it downloads about ${join} to join; in each round it sends about ${sent} and receives about ${received}${hour === undefined ? '' : `, about ${hour} an hour`}. At the data limit of your settings it finishes its work and stops.`,
+    `It uses data: it downloads about ${join} to join; in each round it sends about ${sent} and receives about ${received}.${hour === undefined ? '' : ` That is about ${hour} an hour.`} At the data limit of your settings it finishes its work and stops.`,
   whatTrafficUnknown:
     'It uses data: parameters and gradients are exchanged every round. The page shows the amount while it computes.',
   actTitle: 'Take part',
@@ -73,7 +73,7 @@ const EN = {
   share: 'Share of this device',
   shareValue: (percent: string) => `${percent}%`,
   cap: 'Data limit of a session',
-  capUsual: (bytes: string) => `${bytes} (usual for this device)`,
+  capUsual: (bytes: string) => `${bytes} (usual)`,
   capNone: 'no limit',
   rate: 'Rate limit, up and down',
   rateNone: 'no limit',
@@ -257,7 +257,7 @@ const ZH: Texts = {
   share: '设备占用比例',
   shareValue: (percent) => `${percent}%`,
   cap: '每次参与的流量上限',
-  capUsual: (bytes) => `${bytes}（此类设备的默认值）`,
+  capUsual: (bytes) => `${bytes}（默认）`,
   capNone: '不限',
   rate: '速率上限（上行和下行）',
   rateNone: '不限',

@@ -129,15 +129,28 @@ describe('what is stored on the device', () => {
     expect(addCredit(parseCredit('{"characters":5,"rounds":1}'), 7, 2)).toEqual({ characters: 12, rounds: 3 });
   });
 
-  it.each([null, '3', '{"share":"all","name":7,"limitMb":-1,"rateMbit":3}', '{"capMb":0}', '{"share":5}', '{"directLinks":1}', 'null'])(
-    'settings stored as %j are the default ones',
-    (stored) => {
-      expect(parseSettings(stored)).toEqual(DEFAULT_SETTINGS);
-    },
-  );
+  it.each([
+    null,
+    '3',
+    '{"share":"all","name":7,"limitMb":-1,"rateMbit":3}',
+    '{"capMb":0}',
+    '{"share":5}',
+    '{"directLinks":1}',
+    'null',
+  ])('settings stored as %j are the default ones', (stored) => {
+    expect(parseSettings(stored)).toEqual(DEFAULT_SETTINGS);
+  });
 
   it('settings are read as they were stored', () => {
-    const settings = { ...DEFAULT_SETTINGS, name: 'Ada', share: 35, limitMb: 500, rateMbit: 5, pauseWhenHidden: true, directLinks: true };
+    const settings = {
+      ...DEFAULT_SETTINGS,
+      name: 'Ada',
+      share: 35,
+      limitMb: 500,
+      rateMbit: 5,
+      pauseWhenHidden: true,
+      directLinks: true,
+    };
     expect(parseSettings(JSON.stringify(settings))).toEqual(settings);
     expect(parseSettings(JSON.stringify({ ...settings, name: 'x'.repeat(99) })).name).toHaveLength(40);
     expect(parseSettings('{"limitMb":0}').limitMb).toBe(0);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { capMbOf, usualCapMb, type Device } from '../src/decisions/device.js';
 import { observeRound, roundMsOf, type RoundWatch } from '../src/decisions/rounds.js';
 import { USUAL_EXCHANGE } from '../src/decisions/run-facts.js';
-import { assumedRoundMs, estimateTraffic, needsConsent, type TrafficFacts } from '../src/decisions/traffic.js';
+import { assumedRoundMs, estimateTraffic, needsConsent, type AssumedSpeed, type TrafficFacts } from '../src/decisions/traffic.js';
 
 const EXCHANGE = { ...USUAL_EXCHANGE, streams: 32, window: 64, stateFloats: 1_024 };
 const RUN: TrafficFacts = {
@@ -68,7 +68,7 @@ describe('the traffic of an hour', () => {
 
 describe('the time that is assumed for a round', () => {
   const speed = { isHandheld: false, share: 1, charsPerSecond: undefined };
-  const assumed = (change: Partial<typeof speed> & { charsPerSecond?: number }, workers = 1) =>
+  const assumed = (change: Partial<AssumedSpeed>, workers = 1) =>
     assumedRoundMs({ roundCharacters: 2_048 }, 1_000_000, workers, { ...speed, ...change });
 
   it('is longer for a phone, and for a smaller share', () => {
@@ -92,13 +92,67 @@ describe('the time that rounds take', () => {
     roundMsOf(answers.reduce<RoundWatch>((seen, [round, atMs, phase]) => observeRound(seen, { round, phase }, atMs), []));
 
   it.each([
-    ['over the answers so far', [[10, 0], [30, 4_000], [50, 10_000]], 250],
-    ['over the last minute', [[0, 0], [10, 50_000], [70, 110_000]], 1_000],
-    ['not of a moment', [[10, 0], [30, 1_000]], undefined],
-    ['not of a run that stands still', [[10, 0], [10, 8_000]], undefined],
-    ['not over a pause', [[10, 0], [11, 8_000, 'paused'], [12, 12_000]], undefined],
-    ['not over a return to a checkpoint', [[100, 0], [60, 8_000], [64, 12_000]], 1_000],
-    ['not where the run says no round', [[10, 0], [undefined, 4_000], [20, 8_000]], undefined],
+    [
+      'over the answers so far',
+      [
+        [10, 0],
+        [30, 4_000],
+        [50, 10_000],
+      ],
+      250,
+    ],
+    [
+      'over the last minute',
+      [
+        [0, 0],
+        [10, 50_000],
+        [70, 110_000],
+      ],
+      1_000,
+    ],
+    [
+      'not of a moment',
+      [
+        [10, 0],
+        [30, 1_000],
+      ],
+      undefined,
+    ],
+    [
+      'not of a run that stands still',
+      [
+        [10, 0],
+        [10, 8_000],
+      ],
+      undefined,
+    ],
+    [
+      'not over a pause',
+      [
+        [10, 0],
+        [11, 8_000, 'paused'],
+        [12, 12_000],
+      ],
+      undefined,
+    ],
+    [
+      'not over a return to a checkpoint',
+      [
+        [100, 0],
+        [60, 8_000],
+        [64, 12_000],
+      ],
+      1_000,
+    ],
+    [
+      'not where the run says no round',
+      [
+        [10, 0],
+        [undefined, 4_000],
+        [20, 8_000],
+      ],
+      undefined,
+    ],
   ] as const)('is known %s', (_, answers, expected) => expect(watch(answers)).toBe(expected));
 });
 

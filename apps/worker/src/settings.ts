@@ -108,7 +108,8 @@ function trafficOf(values: {
 }): TrafficSettings {
   const { '--traffic-limit': size, '--rate-limit': rateMbit } = values;
   const limitBytes = size === undefined ? undefined : parseSize(size);
-  if (limitBytes === 0) throw new UsageError(`--traffic-limit ${size} allows nothing.`, 'Give more, or leave it out for no limit.');
+  if (limitBytes === 0)
+    throw new UsageError(`--traffic-limit ${size} allows nothing.`, 'Give more, or leave it out for no limit.');
   const isLimited = limitBytes !== undefined || rateMbit !== undefined;
   if (isLimited && (values['--listen'] !== undefined || values['--webrtc']))
     throw new UsageError(

@@ -30,7 +30,8 @@ export function watchTraffic(
 ): TrafficWatch {
   const spent = new AbortController();
   const meter = createMeter(({ sentBytes, receivedBytes }) => {
-    if (sentBytes + receivedBytes >= limitBytes && !spent.signal.aborted) spent.abort(new Error('paused: the traffic limit is reached'));
+    if (sentBytes + receivedBytes >= limitBytes && !spent.signal.aborted)
+      spent.abort(new Error('paused: the traffic limit is reached'));
   });
   const rate = rateMbit === undefined ? undefined : createRateLimit(clock, rateMbit);
   return {

@@ -17,7 +17,10 @@ const NEVER = new AbortController().signal;
  * The same link with frames that wait for their pacers. A frame that is to be received stays in the link until then, so a transport that can
  * stop reading slows the other side. close() sends what waits at once.
  */
-export function throttle(link: Connection, { sending, receiving }: { readonly sending: Pacer; readonly receiving: Pacer }): Connection {
+export function throttle(
+  link: Connection,
+  { sending, receiving }: { readonly sending: Pacer; readonly receiving: Pacer },
+): Connection {
   const outgoing = createOutgoing(link, sending);
   let isReceiving = false;
   return {
@@ -32,7 +35,8 @@ export function throttle(link: Connection, { sending, receiving }: { readonly se
       await link.drained(Math.max(0, most - outgoing.waitingBytes), signal);
     },
     async receive(signal) {
-      if (isReceiving) throw new TransportError('busy', 'another call is already waiting', 'Await the first call before the next.');
+      if (isReceiving)
+        throw new TransportError('busy', 'another call is already waiting', 'Await the first call before the next.');
       isReceiving = true;
       try {
         await turnOf(receiving, signal);

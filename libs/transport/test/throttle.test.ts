@@ -79,7 +79,10 @@ it('takes no frame from the link before it may, so that the other side is slowed
   const { pacer, pass } = play();
   const [near, far] = createMemoryPair();
   const taken: number[] = [];
-  const counted = { ...near, receive: async (signal?: AbortSignal) => near.receive(signal).then((one) => (taken.push(one[0]), one)) };
+  const counted = {
+    ...near,
+    receive: async (signal?: AbortSignal) => near.receive(signal).then((one) => (taken.push(one[0]), one)),
+  };
   const link = throttle(counted, { sending: free, receiving: pacer });
   far.send(Uint8Array.of(1, 0));
   far.send(Uint8Array.of(2, 0));

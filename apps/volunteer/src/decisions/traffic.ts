@@ -45,7 +45,8 @@ function roundTraffic({ parameters, exchange, workers }: TrafficFacts): Pick<Tra
   const ownStreams = streams / workers;
   const tokens = ownStreams * (localSteps * window + 1);
   return {
-    sentBytes: OVERHEAD * (contributions * parameters * upBytes + ownStreams * stateFloats * 4) + contributions * MESSAGES.sentBytes,
+    sentBytes:
+      OVERHEAD * (contributions * parameters * upBytes + ownStreams * stateFloats * 4) + contributions * MESSAGES.sentBytes,
     receivedBytes: OVERHEAD * (parameters * downBytes + tokens * 2) + MESSAGES.receivedBytes * contributions,
   };
 }

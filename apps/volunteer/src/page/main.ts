@@ -135,7 +135,8 @@ function usable(stored: Settings): Settings {
 
 function applySettings(next: Settings): void {
   // A device whose links are slow does not sum for others.
-  const isOtherTrainer = next.directLinks !== settings.directLinks || (next.directLinks && next.rateMbit > 0 !== settings.rateMbit > 0);
+  const isOtherTrainer =
+    next.directLinks !== settings.directLinks || (next.directLinks && next.rateMbit > 0 !== settings.rateMbit > 0);
   settings = next;
   store.saveSettings(settings);
   session.setShare(settings.share / 100);

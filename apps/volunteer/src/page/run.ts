@@ -16,7 +16,13 @@ export function trafficOf(scene: Scene): TrafficEstimate | undefined {
   if (parameters === undefined) return undefined;
   const workers = Math.max(1, (facts?.workers ?? 0) + (isOn ? 0 : 1));
   const exchange = facts?.exchange ?? USUAL_EXCHANGE;
-  return estimateTraffic({ parameters, exchange, workers, pace: paceOf(scene, parameters, workers), rateMbit: settings.rateMbit });
+  return estimateTraffic({
+    parameters,
+    exchange,
+    workers,
+    pace: paceOf(scene, parameters, workers),
+    rateMbit: settings.rateMbit,
+  });
 }
 
 function paceOf({ facts, roundMs, device, settings, status }: Scene, parameters: number, workers: number): RoundPace | undefined {

@@ -20,7 +20,8 @@ export function openTrainer(direct: Pick<DirectLinks, 'sums'> | undefined, onRep
   });
   return {
     post(order) {
-      if (order.kind === 'start' && bridge) worker.postMessage({ ...order, direct: { ...direct, port: bridge.port } }, [bridge.port]);
+      if (order.kind === 'start' && bridge)
+        worker.postMessage({ ...order, direct: { ...direct, port: bridge.port } }, [bridge.port]);
       else worker.postMessage(order);
     },
     terminate() {
