@@ -67,16 +67,3 @@ it('a worker with a rate limit sends and receives no faster', async () => {
   expect(Math.max(last.sentBytes, last.receivedBytes) / seconds).toBeLessThan(1.1e6);
   expect(worker.lines.some(kind('lost'))).toBe(false);
 });
-
-it('a run parks a worker whose rate limit would slow it, and loses nothing', async () => {
-  const { running, work } = await coordinate('parked', ...LARGE, '--codec', 'fp16', '--batch', '32', '--window', '64');
-  work('fast');
-  await running.line(at(3));
-  // A gradient of 0.7 MB takes longer than a round of the other one.
-  const limited = work('limited', '--rate-limit', '10');
-  await running.line((line) => line.event === 'worker' && line.change === 'ready' && line.name === 'limited');
-  await limited.line(kind('parked'));
-  const before = rounds(running);
-  await expect.poll(() => rounds(running), { timeout: 30_000 }).toBeGreaterThan(before + 10);
-  expect(limited.lines.some(kind('lost'))).toBe(false);
-});

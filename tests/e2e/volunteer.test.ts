@@ -310,7 +310,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const focused = (): Promise<string> => tab.evaluate('document.activeElement.id');
     const order: string[] = [];
     // Rounds of this model take a moment: the page asks.
-    await tab.until(visible('#consent'));
+    await tab.until(visible('#consent-field'));
     while (!order.includes('cap') && order.length < 12) {
       await tab.press('Tab');
       order.push(await focused());

@@ -133,10 +133,16 @@ function usable(stored: Settings): Settings {
   return { ...stored, directLinks: stored.directLinks && hasDirectLinks };
 }
 
-function applySettings(next: Settings): void {
+/** @returns why the settings need another trainer; undefined: they do not */
+function otherTrainerFor(before: Settings, next: Settings): string | undefined {
+  if (next.directLinks !== before.directLinks) return `direct links were turned ${next.directLinks ? 'on' : 'off'}`;
   // A device whose links are slow does not sum for others.
-  const isOtherTrainer =
-    next.directLinks !== settings.directLinks || (next.directLinks && next.rateMbit > 0 !== settings.rateMbit > 0);
+  const isSlowed = next.rateMbit > 0 !== before.rateMbit > 0;
+  return next.directLinks && isSlowed ? `the rate limit was turned ${next.rateMbit > 0 ? 'on' : 'off'}` : undefined;
+}
+
+function applySettings(next: Settings): void {
+  const otherTrainer = otherTrainerFor(settings, next);
   settings = next;
   store.saveSettings(settings);
   session.setShare(settings.share / 100);
@@ -146,7 +152,7 @@ function applySettings(next: Settings): void {
     pauseOnBattery: settings.pauseOnBattery,
     pauseWhenHidden: settings.pauseWhenHidden,
   });
-  if (isOtherTrainer) session.restart('the settings of direct links have changed');
+  if (otherTrainer !== undefined) session.restart(otherTrainer);
   redrawSoon();
 }
 
