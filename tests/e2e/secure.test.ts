@@ -8,7 +8,7 @@ import path from 'node:path';
 import { connect } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
-import { setStage, TOKEN, type Run } from './stage.js';
+import { setStage, startHelping, TOKEN, type Run } from './stage.js';
 import { at, end, named, root, run as runToEnd, scratch, SMALL, start, type Line, type Running } from './troupe.js';
 
 const NAME = 'lab.example';
@@ -64,7 +64,7 @@ async function privileges(tab: Tab): Promise<Privileges> {
 }
 
 async function contribute(tab: Tab, { running }: Run): Promise<string> {
-  await tab.click('#start');
+  await startHelping(tab);
   await running.line(at(5));
   await tab.until(`document.querySelector('#state').textContent.startsWith('Computing')`);
   return tab.text('#engine-name');

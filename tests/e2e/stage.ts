@@ -94,6 +94,24 @@ export function setStage(app: string, flags: readonly string[]): Stage {
   };
 }
 
+/** Presses the button of the page for volunteers, as soon as it works; agrees to much traffic where the page asks. */
+export async function startHelping(tab: Tab): Promise<void> {
+  await tab.until(`(() => {
+    const consent = document.querySelector('#consent');
+    if (consent.checkVisibility() && !consent.checked) consent.click();
+    const start = document.querySelector('#start');
+    if (!start.checkVisibility() || start.disabled) return false;
+    start.click();
+    return !start.checkVisibility();
+  })()`);
+}
+
+/** Chooses in a list of the page, as a person does. */
+export const choose = (tab: Tab, selector: string, value: string): Promise<void> =>
+  tab.evaluate(
+    `(() => { const e = document.querySelector('${selector}'); e.value = '${value}'; e.dispatchEvent(new Event('input', { bubbles: true })); })()`,
+  );
+
 export type Scheme = 'light' | 'dark';
 
 /**

@@ -5,7 +5,7 @@ import { findNodeRtc } from '@troupe/transport/webrtc-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Tab } from './chromium.js';
 import { hashes } from './company.js';
-import { setStage, TOKEN, type Run } from './stage.js';
+import { setStage, startHelping, TOKEN, type Run } from './stage.js';
 import { at, named, scratch, steer, type Line } from './troupe.js';
 
 const rtc = await findNodeRtc();
@@ -52,7 +52,7 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
       const run = await coordinate(path.join(folder, 'peers'), ...flags, '--topology', 'peers', '--admin-token', ADMIN);
       await steer(run.origin, ADMIN, 'pause');
       const tabs = [await join(run, SLOW), await join(run, SLOW), await join(run, SLOW)];
-      for (const tab of tabs) await tab.click('#start');
+      for (const tab of tabs) await startHelping(tab);
       if (rtc) stage.work(run, 'node', '--webrtc', '--share', '20');
       const members = rtc ? 4 : 3;
       for (const tab of tabs) await tab.until(linkedTo(`${members - 1} machines`));
@@ -75,7 +75,7 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
     expect(await tab.evaluate(`document.querySelector('#direct-links').checked`)).toBe(false);
     await tab.until(`document.querySelector('#what-organizer').textContent.endsWith('and nowhere else.')`);
     expect(await tab.text('#direct-hint')).toMatch(/network address.*uploads more data/);
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(changed('ready', 'volunteer'));
     await tab.click('#direct-links');
     await run.running.line(changed('left', 'direct links were turned on'));
@@ -98,7 +98,7 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
       constructor(config) { super({ ...config, iceTransportPolicy: 'relay' }); } };`;
       const phone = `Object.defineProperty(navigator, 'userAgentData', { value: { mobile: true } });`;
       const tabs = [await join(run, `${blocked} ${phone} ${SLOW}`), await join(run, SLOW), await join(run, SLOW)];
-      for (const tab of tabs) await tab.click('#start');
+      for (const tab of tabs) await startHelping(tab);
       await tabs[0].until(`/^A network blocks direct links/.test(document.querySelector('#direct').textContent)`, 60_000);
       await steer(run.origin, ADMIN, 'resume');
       await run.running.line(at(2));
@@ -111,7 +111,7 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
     const tab = await join(run, `delete window.RTCPeerConnection; ${SLOW}`);
     expect(await tab.evaluate(`document.querySelector('#direct-field').hidden`)).toBe(true);
     expect(await tab.text('#what-organizer')).toMatch(/and nowhere else/);
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(at(3));
     expect(await tab.evaluate(`document.querySelector('#direct').hidden`)).toBe(true);
   });

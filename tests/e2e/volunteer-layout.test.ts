@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
 import { faults, settled } from './layout.js';
-import { builtPage, setStage, violations } from './stage.js';
+import { builtPage, choose, setStage, violations } from './stage.js';
 import { stageRun, type Situation } from './staged-run.js';
 
 const stage = setStage('volunteer', ['--lang=en-GB']);
@@ -33,10 +33,15 @@ const COUNTS = `computed: 2048, characters: 2048, rounds: 1, elapsedMs: 500, thr
 const COMPUTING = `trainer.report({ kind: 'log', entry: { kind: 'welcome', runId: 'staged', workerId: 'w', parameters: 352321 } });
   trainer.report({ kind: 'engine', engine: 'wasm-threads', variant: 'wasm simd', trials: ${TRIALS}, known: ${KNOWN} });
   for (let i = 0; i < 4; i++) trainer.report({ kind: 'progress', round: 1500, ${COUNTS} });`;
+/** Finishes its work, and ends. */
+const AT_LIMIT = `trainer.report({ kind: 'progress', round: 1501, ${COUNTS.replace('4200000', '2000000000')} }); trainer.report({ kind: 'ended' });`;
 const STOPPED = (
   code: string,
 ): string => `trainer.report({ kind: 'log', entry: { kind: 'stopped', code: '${code}', reason: 'over' } });
   trainer.report({ kind: 'ended' });`;
+
+/** Agrees to much traffic, and starts. */
+const START = `document.querySelector('#consent').checked = true; document.querySelector('#settings').requestSubmit()`;
 
 interface State {
   readonly run: Situation;
@@ -47,13 +52,15 @@ interface State {
   readonly says?: RegExp;
   /** In the title of the tab. */
   readonly title: string;
+  /** It asks for consent to much traffic. */
+  readonly asks?: boolean;
   /** It uses no data. */
   readonly isFree?: boolean;
 }
 
 const STATES: Readonly<Record<string, State>> = {
   empty: { run: 'empty', button: '#start', title: 'Help train' },
-  offered: { run: 'running', button: '#start', title: 'Help train' },
+  offered: { run: 'running', button: '#start', title: 'Help train', asks: true },
   computing: { run: 'running', then: COMPUTING, button: '#pause', says: /^Computing/, title: 'Computing –' },
   finishing: {
     ...{ run: 'running', then: `${COMPUTING} document.querySelector('#finish').click();` },
@@ -62,6 +69,10 @@ const STATES: Readonly<Record<string, State>> = {
   'paused by the volunteer': {
     ...{ run: 'running', then: `${COMPUTING} document.querySelector('#pause').click();` },
     ...{ button: '#pause', says: /^Paused/, title: 'Paused –' },
+  },
+  'at its data limit': {
+    ...{ run: 'running', then: `${COMPUTING} ${AT_LIMIT}` },
+    ...{ button: '#pause', says: /^Paused: your data limit is reached.*Thank you/, title: 'Paused –' },
   },
   'on standby': {
     ...{
@@ -102,16 +113,16 @@ const outOfSight = (tab: Tab, selectors: readonly string[]): Promise<string[]> =
     return !element.checkVisibility() || height < 1 || top < 0 || left < 0 || bottom > innerHeight || right > innerWidth;
   })`);
 
-async function open({ run, then }: State): Promise<Tab> {
+async function open({ run, then, prelude = '' }: State & { readonly prelude?: string }): Promise<Tab> {
   const { origin } = stage.closeAfterTest(await stageRun(run));
   const tab = await stage.visit('about:blank');
-  await tab.command('Page.addScriptToEvaluateOnNewDocument', { source: FAKE_TRAINER });
+  await tab.command('Page.addScriptToEvaluateOnNewDocument', { source: `${FAKE_TRAINER} ${prelude}` });
   await tab.open(`${origin}/join/#token=any`);
   await tab.until(`document.querySelector('#facts').textContent.includes('1x256 LSTM')`);
   await tab.until(`document.querySelector('#home').checkVisibility()`);
   if (then !== undefined) {
     // Of a run that ended while this device took part: nobody starts in a finished one.
-    await tab.evaluate(`document.querySelector('#settings').requestSubmit(); ${then}`);
+    await tab.evaluate(`${START}; ${then}`);
   }
   await settled(tab);
   return tab;
@@ -125,7 +136,15 @@ describe.skipIf(stage.missing !== undefined)('the page for volunteers', () => {
       await tab.evaluate('scrollTo(0, 0)');
       await settled(tab);
       const isFree = state.isFree ?? (state.run === 'finished' || state.run === 'diverged');
-      const needed = ['#title', '#sample', '#progress', '#progress-text', state.button, isFree ? undefined : '#hour'];
+      const needed = [
+        '#title',
+        '#sample',
+        '#progress',
+        '#progress-text',
+        state.button,
+        state.asks ? '#consent-field' : undefined,
+        isFree ? undefined : '#hour',
+      ];
       const shots = process.env['TROUPE_SCREENSHOTS'];
       if (shots !== undefined) await tab.screenshot(path.join(shots, `${name.replaceAll(' ', '-')}-${width}.png`));
       expect(await faults(tab), `${width} px`).toEqual([]);
@@ -141,7 +160,7 @@ describe.skipIf(stage.missing !== undefined)('the page for volunteers', () => {
   it('says what it costs before anybody presses the button, also in Chinese', async () => {
     const tab = await open(STATES['offered']);
     await tab.resize(360, 740);
-    expect(await tab.text('#hour')).toMatch(/^About [\d.]+\s[MG]B of data an hour$/);
+    expect(await tab.text('#hour')).toMatch(/^About [\d.]+\s[MG]B of data an hour, at the rate of this run so far$/);
     expect(await tab.text('#offer')).toMatch(
       /70% of its power.*electricity.*Sends numbers to 127\.0\.0\.1:\d+;.*Stop at any time/s,
     );
@@ -151,7 +170,49 @@ describe.skipIf(stage.missing !== undefined)('the page for volunteers', () => {
     await tab.until(`/每小时约/.test(document.querySelector('#hour').textContent)`);
     await settled(tab);
     expect(await faults(tab)).toEqual([]);
-    expect(await outOfSight(tab, ['#sample', '#progress', '#start', '#hour', '#offer'])).toEqual([]);
+    expect(await outOfSight(tab, ['#sample', '#progress', '#start', '#hour', '#consent-field', '#offer'])).toEqual([]);
+  });
+
+  it('asks before it uses more than 1 GB an hour, and not for less', async () => {
+    const tab = await open(STATES['offered']);
+    const isOff = `document.querySelector('#start').disabled`;
+    expect(await tab.evaluate(isOff)).toBe(true);
+    await tab.evaluate(`document.querySelector('#settings').requestSubmit()`);
+    expect(await tab.evaluate(`globalThis.trainer === undefined`)).toBe(true);
+    await tab.evaluate(`document.querySelector('#consent').focus()`);
+    await tab.press('Space');
+    await tab.until(`!${isOff}`);
+    await tab.press('Space');
+    await tab.until(isOff);
+    // 2 x 1 Mbit/s are at most 0.9 GB an hour.
+    await choose(tab, '#rate', '1');
+    await tab.until(`!${isOff} && document.querySelector('#consent-field').hidden`);
+    expect(await tab.text('#hour')).toMatch(/^About [89]\d0\sMB/);
+    await tab.click('#start');
+    expect(await tab.evaluate('trainer.orders[0].rateMbit')).toBe(1);
+  });
+
+  it('has a limit of traffic by the device until the volunteer chooses one, and goes on when asked', async () => {
+    const tab = await open(STATES['at its data limit']);
+    expect(await tab.text('#pause')).toMatch(/^Go on, with another 2\sGB$/);
+    await tab.click('#pause');
+    await tab.until(`trainer.orders[0]?.kind === 'start' && /^Connecting/.test(document.querySelector('#state').textContent)`);
+    await tab.evaluate(COMPUTING);
+    await tab.until(`/^Computing/.test(document.querySelector('#state').textContent)`);
+    await choose(tab, '#cap', '100');
+    await tab.reload();
+    await tab.until(`document.querySelector('#cap').value === '100'`);
+  });
+
+  it.each([
+    ['a phone', `Object.defineProperty(navigator, 'userAgentData', { value: { mobile: true } })`],
+    [
+      'a metered link',
+      `Object.defineProperty(navigator, 'connection', { value: Object.assign(new EventTarget(), { type: 'cellular' }) })`,
+    ],
+  ])('allows less by itself on %s', async (_, prelude) => {
+    const tab = await open({ ...STATES['offered'], prelude });
+    expect(await tab.text('#cap option')).toMatch(/^250\sMB/);
   });
 
   it('shows what counted, who has helped, and a card to keep', async () => {
@@ -186,7 +247,7 @@ describe.skipIf(stage.missing !== undefined)('the page for volunteers', () => {
     const tab = await open(STATES['offered']);
     await tab.evaluate(`document.querySelector('#name').focus()`);
     await tab.type('Ada');
-    const start = `document.querySelector('#settings').requestSubmit(); trainer.orders[0]`;
+    const start = `${START}; trainer.orders[0]`;
     const hidden = await tab.evaluate<{ name: string }>(start);
     expect(hidden).toMatchObject({ name: 'Anonymous volunteer' });
     expect(hidden).not.toHaveProperty('credited');

@@ -7,7 +7,7 @@ import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
-import { setStage, TOKEN, type Run } from './stage.js';
+import { choose, setStage, startHelping, TOKEN, type Run } from './stage.js';
 import { at, childrenOf, signal, steer, type Line } from './troupe.js';
 
 const SOON = { timeout: 30_000 };
@@ -42,11 +42,6 @@ const goesOn = async (run: Run, further = 20): Promise<void> => {
   await expect.poll(() => rounds(run), SOON).toBeGreaterThan(before + further);
 };
 
-const choose = (tab: Tab, selector: string, value: string): Promise<void> =>
-  tab.evaluate(
-    `(() => { const e = document.querySelector('${selector}'); e.value = '${value}'; e.dispatchEvent(new Event('input', { bubbles: true })); })()`,
-  );
-
 describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
   it('pauses while its tab is hidden if this is set, and others continue at once', async () => {
     const run = await coordinate('hidden');
@@ -61,7 +56,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       await tab.evaluate('other.close()');
       await tab.until(`document.visibilityState === 'visible'`);
     };
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(changed('ready', 'volunteer'));
     await tab.until(takesPart);
 
@@ -88,7 +83,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       window.plug = (charging) => { battery.charging = charging; battery.dispatchEvent(new Event('chargingchange')); };
       navigator.getBattery = () => Promise.resolve(battery);`;
     const tab = await join(run, { prelude });
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     await tab.evaluate('plug(false)');
     await run.running.line(changed('left'));
@@ -101,21 +96,46 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     await tab.until(says('Computing'));
   });
 
-  it('pauses at the data limit, counts the actual traffic, and resumes when the limit is raised', async () => {
+  it.each([
+    ['a small model', ['--hidden', '64', '--batch', '8', '--window', '32']],
+    ['a larger model, whose gradients travel in int8', ['--hidden', '256', '--batch', '16', '--window', '32', '--codec', 'int8']],
+  ])('estimates the traffic of an hour to within a fifth of what it is, for %s', async (_, flags) => {
+    const run = await coordinate(`estimate-${flags[1]}`, ...flags, '--eval-every', '0');
+    const meter = stage.closeAfterTest(await createMeter(Number(run.port)));
+    const tab = await join(meter);
+    await choose(tab, '#cap', '0');
+    await startHelping(tab);
+    await tab.until(says('Computing'));
+    // A minute of answers is measured, so that the estimate and the count are of the same time.
+    const start = performance.now();
+    const before = meter.sentBytes + meter.receivedBytes;
+    await tab.until(`/at the rate of this run so far$/.test(document.querySelector('#hour').textContent)`);
+    await sleep(20_000);
+    const perHour = ((meter.sentBytes + meter.receivedBytes - before) / (performance.now() - start)) * 3.6e6;
+    const [, amount, unit] = /^About ([\d.]+)\s([MG])B/.exec(await tab.text('#hour'))!;
+    const estimate = Number(amount) * (unit === 'G' ? 1e9 : 1e6);
+    if (process.env['TROUPE_SHOW']) console.log(flags.join(' '), { perHour, estimate, round: await tab.text('#what-traffic') });
+    expect(Math.abs(estimate / perHour - 1)).toBeLessThan(0.2);
+  });
+
+  it('finishes its work at the data limit, counts the actual traffic, and goes on when asked', async () => {
     // What is under way when the link closes is counted on one side only, so a round must be a small part of the limit.
     const run = await coordinate('traffic', '--hidden', '256', '--eval-every', '0');
     const meter = stage.closeAfterTest(await createMeter(Number(run.port)));
     const tab = await join(meter);
     await choose(tab, '#cap', '100');
-    await tab.click('#start');
-    await tab.until(says('Paused: the data limit'), 60_000);
+    await startHelping(tab);
+    await tab.until(says('Paused: your data limit'), 60_000);
     await run.running.line(changed('left'));
     const [sent, received] = [...(await tab.text('#stat-traffic')).matchAll(/([\d.]+)\sMB/g)].map(([, mb]) => Number(mb));
     expect(sent + received).toBeGreaterThanOrEqual(100);
     expect(sent / (meter.sentBytes / 1e6)).toBeCloseTo(1, 1);
     expect(received / (meter.receivedBytes / 1e6)).toBeCloseTo(1, 1);
+    // Nobody had to compute its last lease again.
+    expect(count(run, changed('left', 'finishes'))).toBe(1);
     const stood = rounds(run);
-    await choose(tab, '#cap', '250');
+    expect(await tab.text('#pause')).toMatch(/^Go on, with another 100\sMB$/);
+    await tab.click('#pause');
     await tab.until(says('Computing'));
     await run.running.line(at(stood + 1));
   });
@@ -130,7 +150,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       };
       window.held = () => locks.filter((lock) => !lock.released).length;`;
     const tab = await join(run, { prelude });
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     expect(await tab.evaluate('locks.length')).toBe(0);
     await tab.click('#keep-awake');
@@ -147,7 +167,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const run = await coordinate('slept');
     const prelude = `window.aheadMs = 0; const now = Date.now; Date.now = () => now() + aheadMs;`;
     const tab = await join(run, { prelude });
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     // The clock is set back.
     await tab.evaluate('aheadMs = -600000');
@@ -174,7 +194,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       await sleep(2_000);
       return rounds(run) - before;
     };
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     const [all, little, allAgain] = [await roundsIn('100'), await roundsIn('10'), await roundsIn('100')];
     expect(little).toBeGreaterThan(0);
@@ -189,7 +209,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const own = (await renderers()).filter((pid) => !others.includes(pid));
     expect(own).not.toEqual([]);
     await choose(tab, '#share', '100');
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     // Enough to know how fast it is at its best.
     await goesOn(run, 8);
@@ -215,7 +235,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page says', () => {
     ] as const) {
       const tab = await join({ origin: `http://${host}:${run.port}` });
       expect(await tab.evaluate('isSecureContext')).toBe(!expected);
-      await tab.click('#start');
+      await startHelping(tab);
       await tab.until(takesPart);
       await tab.evaluate(`document.querySelector('#engine').open = true`);
       expect(await tab.evaluate(`document.querySelector('#insecure').checkVisibility()`)).toBe(expected);
@@ -229,7 +249,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page says', () => {
     const run = await coordinate('paused', '--organizer', 'Ada, room 214', '--admin-token', admin);
     const tab = await join(run);
     await tab.until(`/organizer of this run is Ada, room 214/.test(document.querySelector('#invite').textContent)`);
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(says('Computing'));
     await steer(run.origin, admin, 'pause');
     await tab.until(says('The organizer has paused the run'));

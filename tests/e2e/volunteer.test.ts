@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Tab } from './chromium.js';
-import { setStage, show, TOKEN, violations, type Run } from './stage.js';
+import { setStage, show, startHelping, TOKEN, violations, type Run } from './stage.js';
 import { at, childrenOf, end, named, start, type Line } from './troupe.js';
 import { servePage, type PageServer } from './volunteer-page.js';
 
@@ -58,7 +58,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const { address } = await service.line(named('listening'));
     const run = await coordinate('apart', '--allreduce', address as string);
     const tab = await join(run);
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(at(5));
     await tab.until(computing);
   });
@@ -67,7 +67,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const run = await coordinate('path', '--path-prefix', '/troupe');
     const proxy = stage.closeAfterTest(await servePage({ coordinator: run.host, under: '/troupe' }));
     const tab = await visit(`${proxy.origin}/troupe/join/#token=${TOKEN}`);
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(at(5));
     await tab.until(computing);
     await tab.until(`document.querySelector('#facts').textContent.includes('sonnets')`);
@@ -80,7 +80,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     await tab.evaluate(`document.querySelector('#name').focus()`);
     await tab.type('Grace');
     await tab.click('#show-name');
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(isOfWorker('ready', 'Grace'));
     await run.running.line(at(10));
     await tab.until(computing);
@@ -120,8 +120,8 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const tab = await join(run);
     expect(await tab.evaluate('crossOriginIsolated')).toBe(true);
     await tab.until(`/LSTM/.test(document.querySelector('#facts').textContent)`);
-    expect(await tab.text('#what-traffic')).toMatch(/kB a round/);
-    await tab.click('#start');
+    expect(await tab.text('#what-traffic')).toMatch(/in each round it sends about [\d.]+\skB and receives about [\d.]+\skB/);
+    await startHelping(tab);
     await run.running.line(at(10));
     await tab.until(`document.querySelector('#curve svg')`);
     await tab.until(visible('#finish'));
@@ -142,7 +142,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     expect(await tab.evaluate('crossOriginIsolated')).toBe(isolated);
     // One core has no threads to use.
     if (engine === 'wasm-threads' && (await tab.evaluate<number>('navigator.hardwareConcurrency')) < 2) return;
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(computing);
     expect(await tab.text('#engine-name')).toContain(words);
     expect(await tab.text('#engine-trials')).toMatch(/characters\/s in a short trial/);
@@ -152,7 +152,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
   it('gives its lease back at once even when the trainer computes and reads no messages', async () => {
     const run = await coordinate('deaf', '--hidden', '512', '--batch', '64', '--window', '128', '--eval-every', '0');
     const tab = await join(await serve(run.host, false), '&engine=wasm');
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(isOfWorker('ready'));
     await tab.click('#pause');
     await run.running.line(isOfWorker('left'));
@@ -164,9 +164,9 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
   it('neither delays nor changes the run when its tab is closed in the middle of a round', async () => {
     const run = await coordinate('closed');
     const tab = await join(run);
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(isOfWorker('ready'));
-    await (await join(run)).click('#start');
+    await startHelping(await join(run));
     await expect.poll(() => run.running.lines.filter(isOfWorker('ready', 'volunteer')).length, SOON).toBe(2);
     stage.work(run, 'stays');
     await run.running.line(isOfWorker('ready', 'stays'));
@@ -188,7 +188,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
   it('reconnects to a coordinator that was killed and started again', async () => {
     const run = await coordinate('restarted', '--checkpoint-every', '5');
     const tab = await join(run);
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(at(20));
     await run.running.line(named('checkpoint'));
     const [app] = await childrenOf(run.running.child.pid!);
@@ -202,7 +202,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
   it('opens new links when the network comes back', async () => {
     const run = await coordinate('network');
     const tab = await join(run);
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(at(10));
     await tab.evaluate(`dispatchEvent(new Event('online'))`);
     await run.running.line(isOfWorker('left'));
@@ -228,14 +228,14 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const tab = await join(page);
     await tab.until(`document.querySelector('h1').textContent.includes(${JSON.stringify(MARKUP)})`);
     for (const place of ['#facts', '#sample', '#run-title']) expect(await tab.text(place)).toContain(MARKUP);
-    expect(await tab.text('#what-traffic')).toMatch(/3\.78\sMB a round/);
+    expect(await tab.text('#what-traffic')).toMatch(/sends about 1\.8\sMB and receives about 1\.8\sMB/);
     expect(await tab.evaluate(`document.querySelector('#curve svg').getAttribute('aria-label')`)).toMatch(/4\.10 down to 2\.90/);
 
     const worker = await join(run);
     await worker.evaluate(`document.querySelector('#name').focus()`);
     await worker.type(MARKUP);
     await worker.click('#show-name');
-    await worker.click('#start');
+    await startHelping(worker);
     await run.running.line(isOfWorker('ready', 'Ada'));
     await worker.until(visible('#credit'));
     expect(await worker.text('#credit-text')).toContain(MARKUP);
@@ -252,13 +252,13 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     expect(await incomplete.evaluate(`document.querySelector('#start').disabled`)).toBe(true);
 
     const wrong = await visit(`${run.origin}/join/#token=guess`);
-    await wrong.click('#start');
+    await startHelping(wrong);
     expect(await wrong.until(visible('#problem'))).toMatch(/link has expired.*new link/s);
     expect(await wrong.until(visible('#again'))).toBe('Try again');
 
     // The test's server answers HTTP but no WebSocket, like a proxy that blocks them.
     const blocked = await join(await serve());
-    await blocked.click('#start');
+    await startHelping(blocked);
     expect(await blocked.until(`${visible('#notice')}`)).toMatch(/WebSocket.*another network/s);
 
     run.running.child.kill('SIGTERM');
@@ -268,7 +268,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
   it('says thank you when the run is over, how much it has computed, and what the model writes, also to those who come later', async () => {
     const run = await coordinate('over', '--rounds', '60', '--keep-serving');
     const tab = await join(run);
-    await tab.click('#start');
+    await startHelping(tab);
     await run.running.line(named('serving'));
     await tab.until(`/The run is complete/.test(document.querySelector('#state').textContent)`);
     await tab.until(`/60 of 60, over/.test(document.querySelector('#facts').textContent)`);
@@ -290,7 +290,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const large = ['--hidden', '512', '--batch', '32', '--window', '64', '--eval-every', '0'];
     const run = await coordinate('dismissed', '--admin-token', admin, ...large);
     const tab = await join(run);
-    await tab.click('#start');
+    await startHelping(tab);
     await tab.until(computing);
     await run.running.line(at(2));
     const workerId = (run.running.lines.find(isOfWorker('ready')) as { workerId?: string }).workerId;
@@ -309,12 +309,18 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const tab = await join(run);
     const focused = (): Promise<string> => tab.evaluate('document.activeElement.id');
     const order: string[] = [];
+    // Rounds of this model take a moment: the page asks.
+    await tab.until(visible('#consent-field'));
     while (!order.includes('cap') && order.length < 12) {
       await tab.press('Tab');
       order.push(await focused());
     }
-    expect(order).toEqual(['language', 'sample', 'start', 'more', 'share', 'name', 'team', 'show-name', 'cap']);
-    await tab.evaluate(`document.querySelector('#start').focus()`);
+    expect(order).toEqual(['language', 'sample', 'consent', 'more', 'share', 'name', 'team', 'show-name', 'cap']);
+    await tab.evaluate(`document.querySelector('#consent').focus()`);
+    await tab.press('Space');
+    await tab.until(`!document.querySelector('#start').disabled`);
+    await tab.press('Tab');
+    expect(await focused()).toBe('start');
     await tab.press('Enter');
     await run.running.line(isOfWorker('ready'));
     expect(await focused()).toBe('state');
@@ -361,7 +367,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       await show(tab, scheme);
       expect(await nameless(tab)).toEqual([]);
       expect(await pale(tab)).toEqual([]);
-      await tab.click('#start');
+      await startHelping(tab);
       await tab.until(computing);
       expect(await nameless(tab)).toEqual([]);
       expect(await pale(tab)).toEqual([]);

@@ -106,6 +106,33 @@ describe('a worker whose machine slept for an hour', () => {
   });
 });
 
+describe('a worker that limits the rate of its links', () => {
+  const config = { ...BY_SPEED, rounds: 160 };
+  /** Time from round 30 on, ms, with what became of the last worker. */
+  const runWith = async (workers: readonly number[], ratesMbit: readonly (number | undefined)[] = []) => {
+    const simulation = createSimulation({ seed: 5, config, workers, ratesMbit, truth: await truthOf(config), ...NEAR });
+    simulation.boot();
+    await simulation.until('most rounds', () => simulation.commits.length === 150);
+    const worker = simulation.workers.at(-1)!;
+    const { state } = record(simulation, worker.name)!;
+    const ms = simulation.commits[149][1] - simulation.commits[30][1];
+    await simulation.finish();
+    const counts = Object.fromEntries(['computed', 'lost', 'parked'].map((kind) => [kind, logsOf(worker, kind).length]));
+    return { ms, state, ...counts };
+  };
+  it('gets fewer streams, or is parked instead of slowing the run', async () => {
+    const alone = await runWith([300]);
+    const free = await runWith([300, 300]);
+    const slower = await runWith([300, 300], [undefined, 0.2]);
+    const parked = await runWith([300, 300], [undefined, 0.05]);
+    expect(slower).toMatchObject({ state: 'ready', parked: 0, lost: 0 });
+    expect(slower.ms).toBeGreaterThan(1.2 * free.ms);
+    expect(slower.ms).toBeLessThan(0.95 * alone.ms);
+    expect(parked).toMatchObject({ state: 'parked', lost: 0 });
+    expect(parked.ms).toBeLessThan(1.05 * alone.ms);
+  });
+});
+
 describe('a run without workers', () => {
   it('reports once that it waits, and continues when a worker joins', async () => {
     const config = { ...BY_SPEED, rounds: 20 };

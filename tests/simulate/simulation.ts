@@ -25,6 +25,8 @@ export interface SimulationOptions {
   readonly config: TrainingConfig;
   /** Speeds of the workers "w0", "w1" .., chars/s. */
   readonly workers: readonly number[];
+  /** Limits of the workers in each direction, in their order, Mbit/s. */
+  readonly ratesMbit?: readonly (number | undefined)[];
   /** "v0", "v1" .., whose leases are audited. */
   readonly volunteers?: readonly Pick<WorkerOptions, 'charsPerSecond' | 'lie'>[];
   /** Whether the all-reduce is a separate process. */
@@ -110,7 +112,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     workers.push(worker);
     return worker;
   };
-  options.workers.forEach((charsPerSecond, i) => addWorker({ name: `w${i}`, charsPerSecond }));
+  options.workers.forEach((charsPerSecond, i) => addWorker({ name: `w${i}`, charsPerSecond, rateMbit: options.ratesMbit?.[i] }));
   options.volunteers?.forEach((volunteer, i) => addWorker({ name: `v${i}`, ...volunteer, isVolunteer: true }));
 
   const longestWait = { ms: 0 };

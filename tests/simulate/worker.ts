@@ -5,7 +5,7 @@ import { createStarCollective, createStarService, type StarOptions, type StarPee
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import type { RtcLinks } from '@troupe/transport/webrtc';
-import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
+import { createRateLimit, runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { createSimulatedEngine, type Lie, type Machine } from './engine.js';
 import { createHost, type Host } from './host.js';
 import { serviceOptions } from './reduce.js';
@@ -66,11 +66,13 @@ export interface WorkerOptions {
   /** Whether it joins with the token of volunteers. */
   readonly isVolunteer?: boolean;
   readonly lie?: Lie | undefined;
+  /** Its limit in each direction, Mbit/s; absent: none. */
+  readonly rateMbit?: number | undefined;
 }
 
 export function createSimulatedWorker(
   world: World,
-  { name, charsPerSecond, direct, isVolunteer = false, lie }: WorkerOptions,
+  { name, charsPerSecond, direct, isVolunteer = false, lie, rateMbit }: WorkerOptions,
 ): SimulatedWorker {
   const machine: Machine = { charsPerSecond, slowness: 1, deviceLosses: 0, poison: 0, poisonedAfter: -1, lie };
   const random = world.random.fork(name);
@@ -81,21 +83,20 @@ export function createSimulatedWorker(
   let running = false;
   let ended: unknown;
 
-  const dialFrom =
-    (mine: Host) =>
-    (address: string, signal: AbortSignal): Promise<Connection> =>
-      world.network.dial(mine, address, signal);
+  const dialFrom = (mine: Host): WorkerPorts['connect'] => {
+    const rate = createRateLimit({ nowMs: () => mine.nowMs(), sleep: (ms, signal) => mine.sleep(ms, signal) }, rateMbit);
+    return async (address, signal) => {
+      const link = await world.network.dial(mine, address, signal);
+      return rateMbit === undefined ? link : rate.limit(link);
+    };
+  };
   const summing = (mine: Host): Pick<StarOptions, 'rtc' | 'peer'> => {
     const rtc = simulatedRtc(world, mine);
     return { rtc, peer: openPeer(world, mine, rtc) };
   };
-  const ports = (mine: Host): WorkerPorts => ({
-    connect: dialFrom(mine),
-    collective: createStarCollective({
-      connect: dialFrom(mine),
-      direct: reaches,
-      ...(world.peers && reaches && summing(mine)),
-    }),
+  const ports = (mine: Host, connect = dialFrom(mine)): WorkerPorts => ({
+    connect,
+    collective: createStarCollective({ connect, direct: reaches, ...(world.peers && reaches && summing(mine)) }),
     createEngine: async (config, limits) => createSimulatedEngine(config, limits, mine, machine),
     nowMs: () => mine.nowMs(),
     sleep: (ms, signal) => mine.sleep(ms, signal),

@@ -17,6 +17,8 @@ export type Order =
       readonly credited?: { readonly team: string } | undefined;
       /** 0.1 to 1. */
       readonly share: number;
+      /** Limit of the rate in each direction, Mbit/s; 0: none. */
+      readonly rateMbit: number;
       /** The only engine to use, for tests and experiments. */
       readonly only?: EngineKind | undefined;
       /** What an earlier trainer of this tab has measured. */
@@ -25,6 +27,7 @@ export type Order =
       readonly direct?: DirectLinks | undefined;
     }
   | { readonly kind: 'share'; readonly share: number }
+  | { readonly kind: 'rate'; readonly rateMbit: number }
   /** Leave the run; the trainer answers `ended` and may then be terminated. */
   | { readonly kind: 'leave'; readonly reason: string }
   /** Leave the run once what is being computed counts; the trainer answers `ended`. */

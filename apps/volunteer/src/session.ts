@@ -14,7 +14,7 @@ export interface SessionPorts {
   /** Runs `action` after `ms`, unless the returned function is called before. */
   after(ms: number, action: () => void): () => void;
   /** What a trainer starts with. */
-  introduction(): Omit<Order & { kind: 'start' }, 'kind' | 'share'>;
+  introduction(): Omit<Order & { kind: 'start' }, 'kind' | 'share' | 'rateMbit'>;
   onStatus(status: Status): void;
 }
 
@@ -26,8 +26,12 @@ export interface Session {
   leave(): void;
   /** Leaves as soon as what is being computed counts; at once if nothing is. */
   finish(): void;
+  /** Allows as much traffic again. */
+  goOn(): void;
   /** @param share 0.1 to 1 */
   setShare(share: number): void;
+  /** @param mbit in each direction; 0: no limit */
+  setRate(mbit: number): void;
   note(circumstances: Partial<Omit<Circumstances, 'trafficBytes'>>): void;
   reconnect(reason: string): void;
   /** Replaces the trainer, if there is one, so that it starts with the present introduction. */
@@ -71,7 +75,12 @@ export function createSession(ports: SessionPorts): Session {
   let circumstances = INITIAL;
   let isOn = false;
   let share = 1;
+  let rateMbit = 0;
   let trainer: TrainerHandle | undefined;
+  /** Traffic when the volunteer started, or went on: the limit counts from there. */
+  let allowedFrom = 0;
+  /** It finishes because the data limit is reached, and not because the volunteer wants to stop. */
+  let isCapped = false;
 
   const apply = (input: StatusInput): void => {
     status = advance(status, input);
@@ -85,13 +94,25 @@ export function createSession(ports: SessionPorts): Session {
   };
   const end = (): void => {
     isOn = false;
+    isCapped = false;
     trainer?.terminate();
     trainer = undefined;
   };
+  const traffic = (): number => status.sentBytes + status.receivedBytes;
   const leave = (): void => {
     releaseTrainer('the volunteer left');
     isOn = false;
+    isCapped = false;
     apply({ kind: 'left' });
+  };
+  /** The data limit is reached, and what was under way counts. */
+  const pauseForCap = (): void => {
+    releaseTrainer(LEAVE_REASONS.cap);
+    applyPauses();
+  };
+  const finish = (): void => {
+    trainer?.post({ kind: 'finish' });
+    apply({ kind: 'finishing' });
   };
   const onReport = (report: Report): void => {
     apply(report);
@@ -102,11 +123,12 @@ export function createSession(ports: SessionPorts): Session {
   const onLastReport = (report: Report): void => {
     const isOver = report.kind === 'ended' && report.failure === undefined && status.phase.at !== 'over';
     // A trainer that has lost its link has nothing left to finish.
-    if (isOver || isLog(report, 'lost')) leave();
+    if (isOver || isLog(report, 'lost')) (isCapped ? pauseForCap : leave)();
     // Nobody but the volunteer has stopped it.
     else if (!(isLog(report, 'stopped') && report.entry.code === undefined)) onReport(report);
   };
   const startTrainer = (): void => {
+    isCapped = false;
     apply({ kind: 'started' });
     const mine: TrainerHandle = ports.openTrainer((report) => {
       // A released trainer still reports what it has computed and its traffic.
@@ -116,16 +138,22 @@ export function createSession(ports: SessionPorts): Session {
       else onReport(report);
     });
     trainer = mine;
-    mine.post({ kind: 'start', share, ...ports.introduction() });
+    mine.post({ kind: 'start', share, rateMbit, ...ports.introduction() });
   };
   const applyPauses = (): void => {
     if (!isOn) return;
-    const why = pauseReason({ ...circumstances, trafficBytes: status.sentBytes + status.receivedBytes });
+    const why = pauseReason({ ...circumstances, trafficBytes: traffic() - allowedFrom });
     if (why === undefined) {
       if (!trainer) startTrainer();
       return;
     }
-    if (status.isFinishing) return leave();
+    if (why === 'cap' && trainer && status.phase.at === 'computing') {
+      if (status.isFinishing) return;
+      isCapped = true;
+      return finish();
+    }
+    if (status.isFinishing && !isCapped) return leave();
+    isCapped = false;
     if (trainer) releaseTrainer(LEAVE_REASONS[why]);
     const { phase } = status;
     if (phase.at !== 'paused' || phase.why !== why) apply({ kind: 'paused', why });
@@ -140,25 +168,34 @@ export function createSession(ports: SessionPorts): Session {
     },
     start() {
       circumstances = { ...circumstances, pausedByPerson: false };
+      allowedFrom = traffic();
       isOn = true;
       applyPauses();
     },
     leave,
     finish() {
       if (!trainer || status.phase.at !== 'computing') return leave();
-      trainer.post({ kind: 'finish' });
-      apply({ kind: 'finishing' });
+      finish();
+    },
+    goOn() {
+      allowedFrom = traffic();
+      applyPauses();
     },
     setShare(next) {
       share = next;
       trainer?.post({ kind: 'share', share });
+    },
+    setRate(next) {
+      rateMbit = next;
+      trainer?.post({ kind: 'rate', rateMbit });
     },
     note(news) {
       circumstances = { ...circumstances, ...news };
       applyPauses();
     },
     restart(reason) {
-      if (status.isFinishing) return leave();
+      if (status.isFinishing && !isCapped) return leave();
+      isCapped = false;
       releaseTrainer(reason);
       applyPauses();
     },

@@ -5,6 +5,7 @@ import type { IconState } from './decisions/icon.js';
 import type { PauseReason } from './decisions/pause.js';
 import type { RunPhase } from './decisions/run-facts.js';
 import type { StopCode } from './decisions/status.js';
+import type { RoundPace } from './decisions/traffic.js';
 
 export type Language = 'en' | 'zh';
 
@@ -34,8 +35,8 @@ const EN = {
   whatPower: 'It uses power, about as much as a browser game. You choose in the settings how much of the device it may use.',
   whatName: 'Your name stays on this device, unless you choose in the settings to show it to others.',
   whatStop: 'You can pause, leave or close the page at any time: others take over your unfinished work, and nothing is lost.',
-  whatTraffic: (round: string, hour: string | undefined) =>
-    hour === undefined ? `It uses data: about ${round} a round.` : `It uses data: about ${hour} an hour at the current speed.`,
+  whatTraffic: (sent: string, received: string, join: string, hour: string | undefined) =>
+    `It uses data: it downloads about ${join} to join; in each round it sends about ${sent} and receives about ${received}.${hour === undefined ? '' : ` That is about ${hour} an hour.`} At the data limit of your settings it finishes its work and stops.`,
   whatTrafficUnknown:
     'It uses data: parameters and gradients are exchanged every round. The page shows the amount while it computes.',
   actTitle: 'Take part',
@@ -43,7 +44,8 @@ const EN = {
   offerSends: (host: string) => `Sends numbers to ${host}; reads none of your files.`,
   offerSendsDirect: (host: string) => `Sends numbers to ${host} and to other machines; reads none of your files.`,
   offerStop: 'Stop at any time; nothing is lost.',
-  hour: (bytes: string) => `About ${bytes} of data an hour`,
+  hour: (bytes: string, basis: RoundPace['basis']) =>
+    `About ${bytes} of data an hour, ${basis === 'run' ? 'at the rate of this run so far' : 'assumed for a device like this'}`,
   hourOfRound: (bytes: string) => `About ${bytes} of data a round`,
   hourUnknown: 'The use of data is shown here once the run says its size.',
   organizer: 'Organizer',
@@ -70,17 +72,23 @@ const EN = {
   anonymous: 'Anonymous volunteer',
   share: 'Share of this device',
   shareValue: (percent: string) => `${percent}%`,
-  cap: 'Data limit',
+  cap: 'Data limit of a session',
+  capUsual: (bytes: string) => `${bytes} (usual)`,
   capNone: 'no limit',
+  rate: 'Rate limit, up and down',
+  rateNone: 'no limit',
+  rateValue: (mbit: string) => `${mbit} Mbit/s`,
   pauseOnBattery: 'Pause on battery power',
   pauseWhenHidden: 'Pause while this tab is hidden',
   keepAwake: 'Keep the screen on while computing',
   directLinks: 'Direct links to other machines of the run',
   directHint:
     "Gradients then take a shorter path. The other machines see this device's network address. If they choose this device to add up their gradients, it uploads more data.",
+  consent: 'I agree to use more than 1 GB of data an hour',
   start: 'Start helping',
   pause: 'Pause',
   resume: 'Resume',
+  goOn: (bytes: string) => `Go on, with another ${bytes}`,
   finish: 'Finish, then stop',
   leave: 'Leave',
   again: 'Try again',
@@ -104,7 +112,7 @@ const EN = {
   computedShare: (percent: string) => `This device computed about ${percent} of it.`,
   paused: {
     person: 'Paused. Your unfinished work was handed to others.',
-    cap: 'Paused: the data limit is reached. Raise it to resume.',
+    cap: 'Paused: your data limit is reached, and all your finished work counts. Thank you!',
     battery: 'Paused on battery power. Your work resumes when the device is charging.',
     hidden: 'Paused while this tab is hidden.',
   } satisfies Record<PauseReason, string>,
@@ -215,15 +223,15 @@ const ZH: Texts = {
   whatPower: '它会耗电，大约相当于在浏览器里玩游戏。您可以在设置中选择它最多占用多少设备性能。',
   whatName: '您的名字只保存在这台设备上，除非您在设置中选择向其他人显示。',
   whatStop: '您可以随时暂停、退出或关闭页面：其他人会接手您未完成的任务，不会有任何损失。',
-  whatTraffic: (round, hour) =>
-    hour === undefined ? `它会消耗流量：每轮约 ${round}。` : `它会消耗流量：按目前速度每小时约 ${hour}。`,
+  whatTraffic: (sent, received, join, hour) =>
+    `它会消耗流量：加入时下载约 ${join}；每轮发送约 ${sent}，接收约 ${received}${hour === undefined ? '' : `，每小时约 ${hour}`}。达到设置中的流量上限时，它会算完手头的任务再停止。`,
   whatTrafficUnknown: '它会消耗流量：每一轮都要交换参数和梯度。计算时页面会显示用量。',
   actTitle: '参与',
   offerUses: (percent) => `使用这台设备 ${percent} 的性能进行计算，会耗电。`,
   offerSends: (host) => `向 ${host} 发送数字；不读取您的任何文件。`,
   offerSendsDirect: (host) => `向 ${host} 和其他机器发送数字；不读取您的任何文件。`,
   offerStop: '可以随时停止，不会有任何损失。',
-  hour: (bytes) => `每小时约 ${bytes} 流量`,
+  hour: (bytes, basis) => `每小时约 ${bytes} 流量（${basis === 'run' ? '按本次训练目前的速度' : '按同类设备估计'}）`,
   hourOfRound: (bytes) => `每轮约 ${bytes} 流量`,
   hourUnknown: '得知模型大小后，这里会显示流量。',
   organizer: '组织者',
@@ -248,16 +256,22 @@ const ZH: Texts = {
   anonymous: '匿名志愿者',
   share: '设备占用比例',
   shareValue: (percent) => `${percent}%`,
-  cap: '流量上限',
+  cap: '每次参与的流量上限',
+  capUsual: (bytes) => `${bytes}（默认）`,
   capNone: '不限',
+  rate: '速率上限（上行和下行）',
+  rateNone: '不限',
+  rateValue: (mbit) => `${mbit} Mbit/s`,
   pauseOnBattery: '使用电池时暂停',
   pauseWhenHidden: '标签页隐藏时暂停',
   keepAwake: '计算时保持屏幕常亮',
   directLinks: '与参与训练的其他机器直连',
   directHint: '梯度可以少绕路。其他机器会看到这台设备的网络地址。如果它们选择由这台设备累加梯度，这台设备会上传更多数据。',
+  consent: '我同意每小时使用超过 1 GB 的流量',
   start: '开始参与',
   pause: '暂停',
   resume: '继续',
+  goOn: (bytes) => `继续，再用 ${bytes}`,
   finish: '算完再停',
   leave: '退出',
   again: '重试',
@@ -281,7 +295,7 @@ const ZH: Texts = {
   computedShare: (percent) => `其中约 ${percent} 由这台设备计算。`,
   paused: {
     person: '已暂停。您未完成的任务已交给其他人。',
-    cap: '已暂停：已达到流量上限。提高上限即可继续。',
+    cap: '已暂停：已达到流量上限，您算完的任务都已计入。谢谢！',
     battery: '已暂停：设备正在使用电池。接通电源后会自动继续。',
     hidden: '已暂停：标签页已隐藏。',
   },

@@ -6,7 +6,6 @@ import { IDLE, isHeldByRun, isRunOver, type StopCode } from '../src/decisions/st
 import { readInvitation } from '../src/decisions/link.js';
 import { pauseReason, type Circumstances } from '../src/decisions/pause.js';
 import { DEFAULT_SETTINGS, parseSettings } from '../src/decisions/settings.js';
-import { estimateTraffic } from '../src/decisions/traffic.js';
 import { store } from '../src/page/store.js';
 
 /** One gradient of 100 ms a second, each of `characters`, from `fromMs` on. */
@@ -78,14 +77,6 @@ describe('the reason to pause', () => {
   });
 });
 
-it('traffic is a gradient and an update per round, and a snapshot on joining', () => {
-  const estimate = estimateTraffic({ parameters: 1_000_000, exchangedBytes: 4, roundsPerHour: 1000 });
-  expect(estimate.roundBytes).toBeCloseTo(4.2e6, -4);
-  expect(estimate.hourBytes).toBeCloseTo(4.2e9, -7);
-  expect(estimate.joinBytes).toBe(12_000_000);
-  expect(estimateTraffic({ parameters: 10, exchangedBytes: 8, roundsPerHour: undefined }).hourBytes).toBeUndefined();
-});
-
 describe('the end of a session', () => {
   it.each<[StopCode, boolean]>([
     ['completed', true],
@@ -138,17 +129,33 @@ describe('what is stored on the device', () => {
     expect(addCredit(parseCredit('{"characters":5,"rounds":1}'), 7, 2)).toEqual({ characters: 12, rounds: 3 });
   });
 
-  it.each([null, '3', '{"share":"all","name":7,"capMb":-1}', '{"share":5}', '{"directLinks":1}', 'null'])(
-    'settings stored as %j are the default ones',
-    (stored) => {
-      expect(parseSettings(stored)).toEqual(DEFAULT_SETTINGS);
-    },
-  );
+  it.each([
+    null,
+    '3',
+    '{"share":"all","name":7,"limitMb":-1,"rateMbit":3}',
+    '{"capMb":0}',
+    '{"share":5}',
+    '{"directLinks":1}',
+    'null',
+  ])('settings stored as %j are the default ones', (stored) => {
+    expect(parseSettings(stored)).toEqual(DEFAULT_SETTINGS);
+  });
 
   it('settings are read as they were stored', () => {
-    const settings = { ...DEFAULT_SETTINGS, name: 'Ada', share: 35, capMb: 500, pauseWhenHidden: true, directLinks: true };
+    const settings = {
+      ...DEFAULT_SETTINGS,
+      name: 'Ada',
+      share: 35,
+      limitMb: 500,
+      rateMbit: 5,
+      pauseWhenHidden: true,
+      directLinks: true,
+    };
     expect(parseSettings(JSON.stringify(settings))).toEqual(settings);
     expect(parseSettings(JSON.stringify({ ...settings, name: 'x'.repeat(99) })).name).toHaveLength(40);
+    expect(parseSettings('{"limitMb":0}').limitMb).toBe(0);
+    // As older pages stored it.
+    expect(parseSettings('{"capMb":250}').limitMb).toBe(250);
   });
 });
 

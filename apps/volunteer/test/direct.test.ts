@@ -34,13 +34,14 @@ function fakeLinks() {
 const failure = (code: TransportError['code']): TransportError => new TransportError(code, 'it failed', 'Try again.');
 
 describe('whether a device sums for others', () => {
-  const laptop = { mobile: false, coarsePointer: false, threads: true };
+  const laptop = { isRateLimited: false, mobile: false, coarsePointer: false, threads: true };
   it.each([
     ['a laptop', laptop, true],
     ['one whose browser says nothing', { ...laptop, mobile: undefined }, true],
     ['a phone', { ...laptop, mobile: true, coarsePointer: true }, false],
     ['a tablet', { ...laptop, coarsePointer: true }, false],
     ['a page without threads', { ...laptop, threads: false }, false],
+    ['a device with a rate limit', { ...laptop, isRateLimited: true }, false],
   ])('%s', (_, host, expected) => expect(canSum(host)).toBe(expected));
 });
 

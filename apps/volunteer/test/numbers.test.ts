@@ -14,5 +14,12 @@ describe('bytes', () => {
     [999_900_000, '1 GB'],
     [2.5e9, '2.5 GB'],
   ])('%d are %s', (value, text) => expect(plain(value)).toBe(text));
+  it.each([
+    [2_043_181, '2 MB'],
+    [29_400_000_000, '29 GB'],
+    [994_000, '990 kB'],
+    [996_000, '1 MB'],
+    [84.4, '84 B'],
+  ])('%d are about %s', (value, text) => expect(createNumbers('en').about(value).replaceAll('\u00a0', ' ')).toBe(text));
   it('are written the same way in Chinese', () => expect(plain(84, 'zh')).toBe('84 B'));
 });

@@ -19,11 +19,12 @@ describe('the facts of a run', () => {
       },
       ...{ validation: [[2, 3.6]], sample: { round: 2, text: 'Shall I\ncompare' } },
       latest: { computeMs: 10, transferMs: 5, reduceMs: 1, waitingMs: 4 },
-      config: { model: { vocabulary: 65 } },
+      config: { model: { vocabulary: 65, cell: 'lstm', layers: 2, hidden: 8 } },
     });
     expect(facts).toEqual({
       ...{ runId: 'r1', roundCharacters: 2048 },
-      ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10, exchangedBytes: 8 },
+      ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10 },
+      exchange: { upBytes: 4, downBytes: 4, streams: 32, window: 64, localSteps: 1, leases: undefined, stateFloats: 2 * 2 * 8 },
       ...{ round: 4, rounds: 9, workers: 2, phase: 'waiting', roundMs: 20 },
       ...{
         losses: [
@@ -38,13 +39,29 @@ describe('the facts of a run', () => {
   });
 
   it.each([
-    ['fp16', 4],
-    ['int8', 3],
-    ['fp32', 8],
-    ['unheard of', 4],
-    [undefined, 4],
-  ])('say what a round of the codec %s moves: %i bytes per parameter', (codec, bytes) => {
-    expect(readRunFacts({ codec })?.exchangedBytes).toBe(bytes);
+    ['fp16', 2, 2],
+    ['int8', 1, 2],
+    ['fp32', 4, 4],
+    ['unheard of', 2, 2],
+    [undefined, 2, 2],
+  ])('say what a round of the codec %s moves: %i bytes per parameter up, %i down', (codec, upBytes, downBytes) => {
+    expect(readRunFacts({ codec })?.exchange).toMatchObject({ upBytes, downBytes });
+  });
+
+  it('say how many contributions a round has, where their number does not depend on the workers', () => {
+    const leasesOf = (config: object) => readRunFacts({ streams: 30, window: 10, config })?.exchange.leases;
+    expect(leasesOf({})).toBeUndefined();
+    expect(leasesOf({ leaseStreams: 8 })).toBe(4);
+    expect(leasesOf({ localSteps: 32, tracks: 6, leaseStreams: 0 })).toBe(6);
+    expect(leasesOf({ localSteps: 1, tracks: 0 })).toBeUndefined();
+  });
+
+  it('count the windows of a local round', () => {
+    const facts = readRunFacts({ streams: 30, window: 10, config: { localSteps: 4, tracks: 6 } });
+    expect(facts).toMatchObject({ roundCharacters: 1_200, exchange: { localSteps: 4 } });
+    expect(readRunFacts({ config: { localSteps: 'many', model: { cell: 'constructor' } } })?.exchange).toMatchObject({
+      ...{ localSteps: 1, stateFloats: 0 },
+    });
   });
 
   it.each([null, 7, 'text', [], undefined])('%j holds no facts', (json) => expect(readRunFacts(json)).toBeUndefined());

@@ -53,7 +53,7 @@ describe('a session', () => {
     expect(trainers).toEqual([]);
     session.start();
     expect(trainers[0].orders).toEqual([
-      { kind: 'start', share: 0.4, address: 'ws://host/control', token: 'secret', name: 'Ada' },
+      { kind: 'start', share: 0.4, rateMbit: 0, address: 'ws://host/control', token: 'secret', name: 'Ada' },
     ]);
   });
 
@@ -82,10 +82,81 @@ describe('a session', () => {
     expect(trainers).toHaveLength(1);
     trainers[0].report(progress({ sentBytes: 600, receivedBytes: 399 }));
     expect(session.status.phase.at).toBe('computing');
-    trainers[0].report(progress({ sentBytes: 1 }));
+    trainers[0].report({ kind: 'log', entry: { kind: 'parked', reason: 'faster without' } });
+    trainers[0].report(progress({ computed: 0, sentBytes: 1 }));
     expect(session.status.phase).toEqual({ at: 'paused', why: 'cap' });
     session.note({ capBytes: 0 });
     expect(trainers).toHaveLength(2);
+  });
+
+  describe('that reaches its data limit', () => {
+    const capped = () => {
+      const played = play();
+      played.session.note({ capBytes: 1_000 });
+      played.session.start();
+      played.trainers[0].report(progress({ sentBytes: 1_000 }));
+      return played;
+    };
+    const ended: Report = { kind: 'ended', failure: undefined };
+
+    it('finishes what is under way, and then pauses', () => {
+      const { session, trainers } = capped();
+      expect(trainers[0].orders.at(-1)).toEqual({ kind: 'finish' });
+      expect(session.status).toMatchObject({ phase: { at: 'computing' }, isFinishing: true });
+      trainers[0].report(progress({ sentBytes: 40, characters: 60 }));
+      expect(trainers[0].orders.filter(({ kind }) => kind === 'finish')).toHaveLength(1);
+      trainers[0].report(ended);
+      expect(session.status).toMatchObject({ phase: { at: 'paused', why: 'cap' }, isFinishing: false, characters: 160 });
+      expect(session.isOn).toBe(true);
+      expect(trainers).toHaveLength(1);
+    });
+
+    it('goes on when asked, with as much again', () => {
+      const { session, trainers } = capped();
+      trainers[0].report(ended);
+      session.goOn();
+      expect(trainers).toHaveLength(2);
+      trainers[1].report(progress({ sentBytes: 999 }));
+      expect(session.status).toMatchObject({ phase: { at: 'computing' }, isFinishing: false });
+      trainers[1].report(progress({ sentBytes: 1 }));
+      expect(session.status.isFinishing).toBe(true);
+    });
+
+    it('goes on when the limit is raised meanwhile', () => {
+      const { session, trainers } = capped();
+      session.note({ capBytes: 2_000 });
+      expect(trainers).toHaveLength(1);
+      trainers[0].report(ended);
+      expect(trainers).toHaveLength(2);
+      expect(session.status.phase.at).toBe('connecting');
+    });
+
+    it('pauses although its link breaks, and when the volunteer pauses it meanwhile', () => {
+      const one = capped();
+      one.trainers[0].report({ kind: 'log', entry: { kind: 'lost', reason: 'gone', remedy: '', retryInMs: 700 } });
+      expect(one.session.status.phase).toEqual({ at: 'paused', why: 'cap' });
+      const other = capped();
+      other.session.note({ pausedByPerson: true });
+      expect(other.session.status.phase).toEqual({ at: 'paused', why: 'person' });
+      expect(other.session.isOn).toBe(true);
+    });
+
+    it('counts from the start of each session', () => {
+      const { session, trainers } = capped();
+      session.leave();
+      session.start();
+      trainers[1].report(progress({ sentBytes: 999 }));
+      expect(session.status.isFinishing).toBe(false);
+    });
+  });
+
+  it('tells its trainer the rate limit, at the start and later', () => {
+    const { session, trainers } = play();
+    session.setRate(5);
+    session.start();
+    expect(trainers[0].orders[0]).toMatchObject({ kind: 'start', rateMbit: 5 });
+    session.setRate(0);
+    expect(trainers[0].orders[1]).toEqual({ kind: 'rate', rateMbit: 0 });
   });
 
   it('counts the last progress of a released trainer, and ignores its other reports', () => {

@@ -73,6 +73,7 @@ function busy(share: number): Waiting {
 /**
  * Works whenever it is allowed, until the coordinator ends the run or `signal` aborts. `work` leaves when its own signal aborts.
  * @param onWaiting hears why the worker waits, each time that it begins to
+ * @param spent aborts when the worker shall leave for good once its work counts
  * @throws what `work` throws
  */
 export async function workWhenAllowed(
@@ -81,23 +82,28 @@ export async function workWhenAllowed(
   signal: AbortSignal,
   work: (leave: AbortSignal) => Promise<WorkerEnd>,
   onWaiting: (waiting: Waiting) => void,
-): Promise<void> {
+  spent: AbortSignal,
+): Promise<WorkerEnd> {
   const watch = watchOver(lending, ports);
   // The first look at the processor needs some time to compare.
   if (lending.onlyWhenIdle) await pause(ports, signal);
-  while (!signal.aborted) {
+  while (!signal.aborted && !spent.aborted) {
     await untilAllowed(watch, ports, signal, onWaiting);
-    if (signal.aborted) return;
+    if (signal.aborted) return 'left';
     const leave = new AbortController();
+    const leaveForGood = (): void => leave.abort(spent.reason);
+    spent.addEventListener('abort', leaveForGood, { once: true });
     const over = new AbortController();
     const watching = leaveWhenForbidden(watch, ports, over.signal, leave);
     try {
-      if ((await work(leave.signal)) === 'stopped') return;
+      if ((await work(leave.signal)) === 'stopped') return 'stopped';
     } finally {
+      spent.removeEventListener('abort', leaveForGood);
       over.abort(new Error('the worker has left'));
       await watching;
     }
   }
+  return 'left';
 }
 
 async function untilAllowed(

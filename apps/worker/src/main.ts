@@ -8,12 +8,13 @@ import { printableLines, sentence } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import { createRtcLinks, type RtcLinks } from '@troupe/transport/webrtc';
 import { findNodeRtc, type NodeRtc } from '@troupe/transport/webrtc-node';
-import { runWorker, WorkerRefused, type WorkerLog } from '@troupe/worker';
+import { runWorker, WorkerRefused, type WorkerEnd, type WorkerLog } from '@troupe/worker';
 import { workWhenAllowed, type Waiting } from './availability.js';
-import { createNodePorts, type MemoryWarning, type PeerWarning } from './node-ports.js';
+import { createNodePorts, sleep, type MemoryWarning, type PeerWarning } from './node-ports.js';
 import { processorTimes } from './processor-times.js';
 import { createProgress } from './progress.js';
 import { readSettings, type Settings } from './settings.js';
+import { sizeText, watchTraffic, type LimitReached } from './traffic.js';
 
 // Every link and wait listens to the same signals: many listeners are not a leak.
 setMaxListeners(0);
@@ -27,7 +28,11 @@ ${describeOptions(WORKER_OPTIONS)}
 
 If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. A worker connects through the proxy of HTTPS_PROXY,
 HTTP_PROXY or ALL_PROXY, except to the hosts of NO_PROXY. In a reproducible run every worker uses the wasm engine
-with one thread. The exit code is ${EXIT.refused} if the coordinator refuses the worker for good, and ${EXIT.usage} if the flags are wrong.`;
+with one thread. The exit code is ${EXIT.refused} if the coordinator refuses the worker for good, ${EXIT.usage} if the flags are wrong, and ${EXIT.trafficLimit} if
+--traffic-limit is used up.`;
+
+/** What a worker with a rate limit holds unread: the socket of a link is not read beyond, so that the other side slows down. */
+const UNREAD_BYTES = 256 * 1024;
 
 /** With --json, the last line of a worker that fails. For people standard error says the same. */
 interface Failure {
@@ -37,7 +42,7 @@ interface Failure {
   readonly remedy?: string | undefined;
 }
 
-type Entry = WorkerLog | Waiting | MemoryWarning | PeerWarning;
+type Entry = WorkerLog | Waiting | MemoryWarning | PeerWarning | LimitReached;
 
 /** @param progress gives the line for a computed lease, if one is due */
 function describe(entry: Entry, progress: ReturnType<typeof createProgress>): string | undefined {
@@ -68,11 +73,18 @@ function describe(entry: Entry, progress: ReturnType<typeof createProgress>): st
       return [entry.text, entry.remedy].filter((part) => part !== undefined).join('\n  ');
     case 'waiting':
       return `waiting: ${entry.reason}`;
+    case 'limit':
+      return limitText(entry);
     case 'stopped':
       return `stopped: ${entry.reason}`;
     default:
       return entry satisfies never;
   }
+}
+
+function limitText({ limitBytes, sentBytes, receivedBytes }: LimitReached): string {
+  const used = `${sizeText(sentBytes)} sent, ${sizeText(receivedBytes)} received`;
+  return `The traffic limit of ${sizeText(limitBytes)} is reached (${used}). Its finished work counts. Start the worker again for as much again.`;
 }
 
 async function main({ args, env, out, err, signal }: AppShell): Promise<number> {
@@ -94,8 +106,10 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
     if (line !== undefined) out(settings.json ? line : printableLines(line));
   };
   try {
-    await work(settings, log, signal);
-    return EXIT.ok;
+    const reached = await work(settings, log, signal);
+    if (reached === undefined) return EXIT.ok;
+    log(reached);
+    return EXIT.trafficLimit;
   } catch (error) {
     const complaint = error as Complaint;
     if (settings.json) out(JSON.stringify(failureOf(complaint)));
@@ -115,10 +129,11 @@ function failureOf({ code = 'internal', message, remedy }: Complaint): Failure {
   return { kind: 'failed', code, reason: message, remedy };
 }
 
-async function work(settings: Settings, log: (entry: Entry) => void, signal: AbortSignal): Promise<void> {
+/** @returns why it has ended before the run */
+async function work(settings: Settings, log: (entry: Entry) => void, signal: AbortSignal): Promise<LimitReached | undefined> {
   const rtc = settings.webrtc ? await openRtc() : undefined;
   try {
-    await workWith(settings, rtc && createRtcLinks(rtc), log, signal);
+    return await workWith(settings, rtc && createRtcLinks(rtc), log, signal);
   } finally {
     rtc?.close();
   }
@@ -139,17 +154,16 @@ async function workWith(
   rtc: RtcLinks | undefined,
   log: (entry: Entry) => void,
   signal: AbortSignal,
-): Promise<void> {
-  const ports = await createNodePorts({ ...settings, rtc, log, signal });
-  const { lending } = settings;
-  const options = { ...settings, kind: 'node' as const, ports, signal };
-  if (lending.hours === undefined && !lending.onlyWhenIdle) {
-    await runWorker(options);
-    return;
-  }
-  const { nowMs, sleep } = ports;
-  const clock = { now: () => new Date(), nowMs, sleep, processorTimes };
-  await workWhenAllowed(lending, clock, signal, (leave) => runWorker({ ...options, leave }), log);
+): Promise<LimitReached | undefined> {
+  const { lending, traffic } = settings;
+  const clock = { now: () => new Date(), nowMs: () => performance.now(), sleep, processorTimes };
+  const watch = watchTraffic(traffic, clock);
+  const unreadBytes = traffic.rateMbit === undefined ? undefined : UNREAD_BYTES;
+  const ports = await createNodePorts({ ...settings, rtc, onLink: watch.watch, unreadBytes, log, signal });
+  const begin = (leave: AbortSignal): Promise<WorkerEnd> => runWorker({ ...settings, kind: 'node', ports, signal, leave });
+  const isAlways = lending.hours === undefined && !lending.onlyWhenIdle;
+  const end = await (isAlways ? begin(watch.spent) : workWhenAllowed(lending, clock, signal, begin, log, watch.spent));
+  return end === 'stopped' || signal.aborted ? undefined : watch.reached;
 }
 
 type Complaint = Error & { readonly code?: string; readonly remedy?: string };

@@ -7,7 +7,7 @@ import { EngineError, type Engine } from '@troupe/model';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { Connection } from '@troupe/transport';
 import type { RtcLinks } from '@troupe/transport/webrtc';
-import { connectWebSocket } from '@troupe/transport/websocket';
+import { connectWebSocket, type ConnectOptions } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 import { openLentEngine } from './lent-engine.js';
 import { createReduceHosts } from './reduce-hosts.js';
@@ -38,6 +38,10 @@ export interface NodePortsOptions {
   readonly memoryLimit?: number | undefined;
   /** The memory for this process. Absent: that of the machine. */
   readonly memory?: () => MachineMemory;
+  /** What it does to every link that is opened. Absent: nothing. */
+  readonly onLink?: (link: Connection) => Connection;
+  /** As of connectWebSocket. */
+  readonly unreadBytes?: number | undefined;
   log(entry: WorkerLog | MemoryWarning | PeerWarning): void;
 }
 
@@ -70,20 +74,24 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
     memoryLimit,
     reduceHosts = [],
     memory = memoryForThisProcess,
+    onLink = (link) => link,
+    unreadBytes,
   } = options;
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   const rests = createRests();
   const hosts = createReduceHosts(reduceHosts);
+  const open = async (address: string, more: ConnectOptions): Promise<Connection> =>
+    onLink(await connectWebSocket(address, { env: process.env, ...(unreadBytes !== undefined && { unreadBytes }), ...more }));
   const connectReducer = (address: string, until: AbortSignal): Promise<Connection> =>
-    connectWebSocket(address, { signal: until, env: process.env, admit: (found) => hosts.choose(address, found) });
+    open(address, { signal: until, admit: (found) => hosts.choose(address, found) });
   const waking = async (opening: Promise<Connection>): Promise<Connection> => {
     const link = await opening;
     void link.closed.then(() => rests.wake());
     return link;
   };
   const connect = (address: string, until: AbortSignal): Promise<Connection> =>
-    waking(connectWebSocket(address, { signal: until, env: process.env, onOpen: hosts.coordinatorIsAt }));
+    waking(open(address, { signal: until, onOpen: hosts.coordinatorIsAt }));
   const connectService = (address: string, until: AbortSignal): Promise<Connection> => waking(connectReducer(address, until));
   const nowMs = (): number => performance.now();
   const warn = ({ text, remedy }: ServiceNote): void => log({ kind: 'peer', text, remedy });
@@ -100,7 +108,7 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
       // After a loss any engine is better than none, except in a reproducible run, which allows
       // only one.
       const choice = not.length > 0 && !reproducible ? 'auto' : engine;
-      const open = async (count: number): Promise<Engine> => {
+      const openWith = async (count: number): Promise<Engine> => {
         const size = {
           model: config,
           streams: limits.maxStreams,
@@ -120,7 +128,7 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
           log: (text) => log({ kind: 'engine', text }),
         });
       };
-      return openLentEngine({ choice, share, threads, reproducible, open, nowMs, sleep: rests.sleep, signal });
+      return openLentEngine({ choice, share, threads, reproducible, open: openWith, nowMs, sleep: rests.sleep, signal });
     },
     nowMs,
     sleep,
@@ -151,7 +159,7 @@ function requireWithin(size: RunSize, threads: number, limitGib: number): void {
   );
 }
 
-async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+export async function sleep(ms: number, signal: AbortSignal): Promise<void> {
   await delay(ms, undefined, { signal });
 }
 

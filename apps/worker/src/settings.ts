@@ -6,6 +6,7 @@ import { joinTarget, parseOptions, positionalsOf, UsageError } from '@troupe/pro
 import type { Lending } from './availability.js';
 import { parseHours, type Hours } from './hours.js';
 import type { Listen } from './peer.js';
+import { parseSize, type TrafficSettings } from './traffic.js';
 
 export interface Settings {
   readonly address: string;
@@ -23,6 +24,7 @@ export interface Settings {
   /** GiB that a run may need. Undefined: what the machine has. */
   readonly memoryLimit: number | undefined;
   readonly lending: Lending;
+  readonly traffic: TrafficSettings;
   readonly listen: Listen | undefined;
   /** Links to other workers over WebRTC. */
   readonly webrtc: boolean;
@@ -58,6 +60,7 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
       .filter(Boolean),
     memoryLimit: values['--memory-limit'],
     lending: { hours: hoursOf(values['--hours']), onlyWhenIdle: values['--only-when-idle'] },
+    traffic: trafficOf(values),
     listen: listenOf(address, values),
     webrtc: values['--webrtc'],
     json: values['--json'],
@@ -94,6 +97,26 @@ function listenOf(
     'The coordinator has a certificate, so links between workers need one as well.',
     'Give --tls-cert FILE and --tls-key FILE of this machine, or leave --listen out.',
   );
+}
+
+/** @throws UsageError */
+function trafficOf(values: {
+  readonly '--traffic-limit': string | undefined;
+  readonly '--rate-limit': number | undefined;
+  readonly '--listen': string | undefined;
+  readonly '--webrtc': boolean;
+}): TrafficSettings {
+  const { '--traffic-limit': size, '--rate-limit': rateMbit } = values;
+  const limitBytes = size === undefined ? undefined : parseSize(size);
+  if (limitBytes === 0)
+    throw new UsageError(`--traffic-limit ${size} allows nothing.`, 'Give more, or leave it out for no limit.');
+  const isLimited = limitBytes !== undefined || rateMbit !== undefined;
+  if (isLimited && (values['--listen'] !== undefined || values['--webrtc']))
+    throw new UsageError(
+      'A worker that sums for others decides neither how much they send nor how fast.',
+      'Leave --listen and --webrtc out, or --traffic-limit and --rate-limit.',
+    );
+  return { limitBytes, rateMbit };
 }
 
 /** @throws UsageError */

@@ -4,11 +4,12 @@ import { workWhenAllowed, type Lending, type Waiting } from '../src/availability
 import { parseHours } from '../src/hours.js';
 
 /** A day on a simulated clock: `others` is what other programs use of one core at each moment, s. */
-async function simulate(lending: Lending, others: (second: number) => number, seconds: number) {
+async function simulate(lending: Lending, others: (second: number) => number, seconds: number, spentAfter = Infinity) {
   let nowMs = 0;
   let busyMs = 0;
   const log: (string | Waiting)[] = [];
   const stop = new AbortController();
+  const spent = new AbortController();
   const ports = {
     now: () => new Date(2026, 2, 5, 21, 59, 30, nowMs),
     nowMs: () => nowMs,
@@ -18,6 +19,7 @@ async function simulate(lending: Lending, others: (second: number) => number, se
       signal.throwIfAborted();
       busyMs += ms * others(nowMs / 1000);
       nowMs += ms;
+      if (nowMs >= spentAfter * 1000) spent.abort(new Error('the traffic limit is reached'));
       if (nowMs >= seconds * 1000) stop.abort(new Error('enough'));
     },
   };
@@ -31,7 +33,7 @@ async function simulate(lending: Lending, others: (second: number) => number, se
       stop.signal.addEventListener('abort', () => resolve('left'));
     });
   };
-  await workWhenAllowed(lending, ports, stop.signal, work, (waiting) => log.push(waiting));
+  await workWhenAllowed(lending, ports, stop.signal, work, (waiting) => log.push(waiting), spent.signal);
   return log;
 }
 
@@ -62,6 +64,14 @@ describe('a worker', () => {
     expect(log).toEqual([expect.objectContaining({ kind: 'waiting', why: 'busy' })]);
   });
 
+  it('that has used up its traffic leaves, and does not come back', async () => {
+    const lending = { hours: parseHours('22:00-23:00'), onlyWhenIdle: false };
+    expect((await simulate(lending, () => 0, 5_000, 60)).slice(1)).toEqual([
+      'works at 30',
+      'leaves at 60: the traffic limit is reached',
+    ]);
+  });
+
   it('ends when the coordinator ends the run', async () => {
     const ports = {
       now: () => new Date(),
@@ -73,7 +83,8 @@ describe('a worker', () => {
     let begun = 0;
     const work = async (): Promise<WorkerEnd> => (begun++, 'stopped');
     const hours = { from: 0, to: 1439 };
-    await workWhenAllowed({ hours, onlyWhenIdle: false }, ports, new AbortController().signal, work, () => undefined);
+    const { signal } = new AbortController();
+    await workWhenAllowed({ hours, onlyWhenIdle: false }, ports, signal, work, () => undefined, signal);
     expect(begun).toBe(1);
   });
 });

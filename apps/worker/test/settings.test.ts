@@ -54,6 +54,14 @@ describe('the settings of a worker', () => {
     expect(all).toMatchObject({ share: 1, lending: { hours: undefined, onlyWhenIdle: false } });
   });
 
+  it.each([
+    [[], { limitBytes: undefined, rateMbit: undefined }],
+    [['--traffic-limit', '250MB'], { limitBytes: 250e6, rateMbit: undefined }],
+    [['--traffic-limit', '1.5 gb', '--rate-limit', '2.5'], { limitBytes: 1.5e9, rateMbit: 2.5 }],
+  ])('with %j say how much may be sent and received', (args, traffic) => {
+    expect(readSettings(['ws://a', ...args], { TROUPE_TOKEN: 't' }).traffic).toEqual(traffic);
+  });
+
   const TLS = { cert: 'a.pem', key: 'b.pem' };
   const WITH_TLS = ['--tls-cert', 'a.pem', '--tls-key', 'b.pem'];
 
@@ -81,6 +89,11 @@ describe('the settings of a worker', () => {
   it.each([
     [['--share', '9'], '--share 9 is not a whole number from 10 to 100.'],
     [['--share', '30%'], '--share 30% is not a whole number'],
+    [['--traffic-limit', '250'], '--traffic-limit 250 is not a size such as 250MB or 2GB.'],
+    [['--traffic-limit', '0MB'], '--traffic-limit 0MB allows nothing.'],
+    [['--rate-limit', '0'], '--rate-limit 0 is not a number from 0.1 to 100000.'],
+    [['--rate-limit', '5', '--listen', '7080'], 'A worker that sums for others decides neither how much they send'],
+    [['--traffic-limit', '2GB', '--webrtc'], 'A worker that sums for others decides neither how much they send'],
     [['--hours', '22-6'], '--hours 22-6 is not hours such as 22:00-06:30.'],
     [['--hours', '24:00-06:00'], '--hours 24:00-06:00 is not hours'],
     [['--hours', '07:00-07:00'], '--hours 07:00-07:00 ends when it begins.'],

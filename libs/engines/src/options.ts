@@ -110,6 +110,23 @@ export const WORKER_OPTIONS = [
     help: 'GiB of memory that a run may need here; one that needs more is not joined (default: what the machine or its container has)',
   },
   {
+    flag: '--traffic-limit',
+    type: 'text',
+    placeholder: 'SIZE',
+    group: 'Lending',
+    form: { matches: /^\d+(\.\d+)? ?[MGT]B$/i, words: 'a size such as 250MB or 2GB' },
+    help: 'send and receive at most this much (250MB, 2GB); then the worker finishes the work under way, leaves, and ends with exit code 5',
+  },
+  {
+    flag: '--rate-limit',
+    type: 'real',
+    placeholder: 'MBIT',
+    group: 'Lending',
+    min: 0.1,
+    max: 100_000,
+    help: 'send at most this many Mbit/s, and receive at most as many; the scheduler gives the worker less to do accordingly, or parks it',
+  },
+  {
     flag: '--hours',
     type: 'text',
     placeholder: 'HH:MM-HH:MM',

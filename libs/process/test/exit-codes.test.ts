@@ -13,8 +13,8 @@ describe('services', () => {
     expect(preventedBy('troupe-coordinator.service')).toEqual([EXIT.usage, EXIT.diverged]);
   });
 
-  it('of a worker do not repeat wrong flags, nor what the coordinator has refused for good', () => {
-    expect(preventedBy('troupe-worker@.service')).toEqual([EXIT.usage, EXIT.refused]);
+  it('of a worker do not repeat wrong flags, what the coordinator has refused for good, nor what its traffic limit has ended', () => {
+    expect(preventedBy('troupe-worker@.service')).toEqual([EXIT.usage, EXIT.refused, EXIT.trafficLimit]);
   });
 
   it.each(Object.entries(EXIT))('%s (%i) is repeated unless one of them does not', (_, code) => {

@@ -9,4 +9,5 @@ export {
   type Listener,
   type TransportErrorCode,
 } from './connection.js';
-export { tap, type Taps } from './tap.js';
+export { createMeter, tap, type Meter, type Taps, type Traffic } from './tap.js';
+export { throttle, type Pacer } from './throttle.js';

@@ -1,19 +1,18 @@
 /** Direct links to other machines: what this device may do with them, and what became of them. */
 import type { TransportErrorCode } from '@troupe/transport';
 import type { DirectState } from '../messages.js';
+import { isHandheld, type Device } from './device.js';
 
-export interface DirectHost {
-  /** What the browser says of the device; undefined where it says nothing. */
-  readonly mobile: boolean | undefined;
-  /** The device is operated with fingers: a phone or a tablet. */
-  readonly coarsePointer: boolean;
+export interface DirectHost extends Pick<Device, 'mobile' | 'coarsePointer'> {
+  /** The volunteer limits the rate of this device's links, which would hold up others. */
+  readonly isRateLimited: boolean;
   /** The browser gives this page threads. Without them, other machines would wait for this one while it computes. */
   readonly threads: boolean;
 }
 
 /** Whether this device sums for others. Phones and tablets do not: their links are slow and metered, and come and go. */
-export function canSum({ mobile = false, coarsePointer, threads }: DirectHost): boolean {
-  return threads && !mobile && !coarsePointer;
+export function canSum(host: DirectHost): boolean {
+  return host.threads && !host.isRateLimited && !isHandheld(host);
 }
 
 /** Why there is no direct link; texts.ts explains it. */

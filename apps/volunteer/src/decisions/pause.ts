@@ -9,7 +9,7 @@ export interface Circumstances {
   /** Undefined where the browser does not report it. */
   readonly battery: { readonly charging: boolean } | undefined;
   readonly pauseOnBattery: boolean;
-  /** Sent and received in this session, bytes. */
+  /** Sent and received since the volunteer started, or went on after the limit, bytes. */
   readonly trafficBytes: number;
   /** 0: no limit. */
   readonly capBytes: number;

@@ -1,4 +1,5 @@
 /** What the coordinator says of its run at /api/run. The answer is not trusted: a field of another shape counts as absent. */
+import { CELL_SHAPES } from '@troupe/model';
 import { printableLines } from '@troupe/protocol/text';
 
 export type Point = readonly [round: number, nats: number];
@@ -10,8 +11,7 @@ export interface RunFacts {
   readonly model: string | undefined;
   readonly corpus: string | undefined;
   readonly parameters: number | undefined;
-  /** Bytes per parameter that a worker sends and receives in a round. */
-  readonly exchangedBytes: number;
+  readonly exchange: Exchange;
   readonly round: number | undefined;
   readonly rounds: number | undefined;
   /** Characters that all workers together compute in a round. */
@@ -29,17 +29,37 @@ export interface RunFacts {
   readonly sample: { readonly round: number | undefined; readonly text: string } | undefined;
 }
 
+/** What decides how much a worker exchanges in a round. Sizes that the coordinator does not give are 0. */
+export interface Exchange {
+  /** Bytes per parameter of a contribution, and of an update. */
+  readonly upBytes: number;
+  readonly downBytes: number;
+  /** B. */
+  readonly streams: number;
+  /** T, and the windows of a stream in a round: more than 1 in a run with local steps. */
+  readonly window: number;
+  readonly localSteps: number;
+  /** Contributions of all workers to a round; undefined: each worker sends one. */
+  readonly leases: number | undefined;
+  /** Of the hidden state of a stream. */
+  readonly stateFloats: number;
+}
+
 /** Those phases of a run that a volunteer should know of. */
 export type RunPhase = 'paused' | 'waiting' | 'over';
 
 const PHASES: readonly RunPhase[] = ['paused', 'waiting', 'over'];
-/** By codec: a gradient up and an update down. */
-const EXCHANGED_BYTES: ReadonlyMap<unknown, number> = new Map([
-  ['fp16', 2 + 2],
-  ['int8', 1 + 2],
-  ['fp32', 4 + 4],
+/** Bytes per parameter by codec: a contribution up, and an update down. */
+const CODED_BYTES: ReadonlyMap<unknown, Pick<Exchange, 'upBytes' | 'downBytes'>> = new Map([
+  ['fp16', { upBytes: 2, downBytes: 2 }],
+  ['int8', { upBytes: 1, downBytes: 2 }],
+  ['fp32', { upBytes: 4, downBytes: 4 }],
 ]);
-export const USUAL_BYTES = 4;
+/** Of a run that has not said more. */
+export const USUAL_EXCHANGE: Exchange = {
+  ...CODED_BYTES.get('fp16')!,
+  ...{ streams: 0, window: 0, localSteps: 1, leases: undefined, stateFloats: 0 },
+};
 const MAX_WORDS = 200;
 const MAX_SAMPLE = 4_000;
 const MAX_POINTS = 2_000;
@@ -47,17 +67,18 @@ const MAX_POINTS = 2_000;
 /** @returns undefined when `json` is not an object */
 export function readRunFacts(json: unknown): RunFacts | undefined {
   if (!isRecord(json)) return undefined;
+  const exchange = exchangeOf(json);
   return {
+    exchange,
     runId: words(json.runId),
     name: words(json.name),
     organizer: words(json.organizer),
     model: words(json.model),
     corpus: words(isRecord(json.corpus) ? json.corpus.name : json.corpus),
     parameters: whole(json.parameters),
-    exchangedBytes: EXCHANGED_BYTES.get(json.codec) ?? USUAL_BYTES,
     round: whole(json.round),
     rounds: whole(json.rounds),
-    roundCharacters: product(whole(json.streams), whole(json.window)),
+    roundCharacters: exchange.streams * exchange.window * exchange.localSteps || undefined,
     workers: whole(json.workerCount) ?? whole(json.workers),
     phase: PHASES.find((phase) => phase === json.phase),
     roundMs: roundMs(json.latest),
@@ -96,8 +117,24 @@ function whole(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
 }
 
-function product(a: number | undefined, b: number | undefined): number | undefined {
-  return a === undefined || b === undefined ? undefined : a * b;
+function exchangeOf(json: Readonly<Record<string, unknown>>): Exchange {
+  const config = isRecord(json.config) ? json.config : {};
+  const streams = whole(json.streams) ?? 0;
+  const localSteps = Math.max(1, whole(config.localSteps) ?? 1);
+  // A track is a lease of its own, and so is a work unit of a reproducible run.
+  const leaseStreams = whole(config.leaseStreams) ?? 0;
+  const leases = localSteps > 1 ? whole(config.tracks) : leaseStreams > 0 ? Math.ceil(streams / leaseStreams) : undefined;
+  return {
+    ...(CODED_BYTES.get(json.codec) ?? USUAL_EXCHANGE),
+    ...{ streams, window: whole(json.window) ?? 0, localSteps, leases, stateFloats: stateFloatsOf(config.model) },
+  };
+}
+
+function stateFloatsOf(model: unknown): number {
+  if (!isRecord(model)) return 0;
+  const { cell, layers, hidden } = model;
+  const shape = Object.entries(CELL_SHAPES).find(([name]) => name === cell)?.[1];
+  return shape ? (whole(layers) ?? 0) * shape.stateVectors * (whole(hidden) ?? 0) : 0;
 }
 
 function points(value: unknown): Point[] {

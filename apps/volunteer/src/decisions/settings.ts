@@ -6,8 +6,10 @@ export interface Settings {
   readonly showName: boolean;
   /** Per cent of the machine, 10 to 100. */
   readonly share: number;
-  /** Limit of a session's traffic, MB (10^6 bytes); 0: no limit. */
-  readonly capMb: number;
+  /** Limit of a session's traffic, MB (10^6 bytes); 0: no limit; undefined: what is usual for the device, see usualCapMb. */
+  readonly limitMb: number | undefined;
+  /** Limit of the rate in each direction, Mbit/s; 0: no limit. */
+  readonly rateMbit: number;
   readonly pauseOnBattery: boolean;
   readonly pauseWhenHidden: boolean;
   readonly keepAwake: boolean;
@@ -20,7 +22,8 @@ export const DEFAULT_SETTINGS: Settings = {
   team: '',
   showName: false,
   share: 70,
-  capMb: 0,
+  limitMb: undefined,
+  rateMbit: 0,
   pauseOnBattery: true,
   pauseWhenHidden: false,
   keepAwake: false,
@@ -28,7 +31,9 @@ export const DEFAULT_SETTINGS: Settings = {
 };
 
 /** Limits to choose from, MB. */
-export const CAPS_MB = [100, 250, 500, 1_000, 5_000, 20_000] as const;
+export const LIMITS_MB = [100, 250, 500, 1_000, 2_000, 5_000, 20_000] as const;
+/** Rates to choose from, Mbit/s. */
+export const RATES_MBIT = [1, 2, 5, 10, 20, 50] as const;
 export const NAME_LENGTH = 40;
 
 /** @param stored may be absent, of an older version, or tampered with */
@@ -47,17 +52,24 @@ function readSettings(value: unknown): Settings {
   if (typeof value !== 'object' || value === null) return DEFAULT_SETTINGS;
   const given = value as Readonly<Record<string, unknown>>;
   const flag = (key: Flag): boolean => (typeof given[key] === 'boolean' ? given[key] : DEFAULT_SETTINGS[key]);
-  const { share, capMb } = given;
+  const { share, rateMbit } = given;
   const text = (key: 'name' | 'team'): string => (typeof given[key] === 'string' ? given[key].slice(0, NAME_LENGTH) : '');
   return {
     name: text('name'),
     team: text('team'),
     showName: flag('showName'),
     share: typeof share === 'number' && share >= 10 && share <= 100 ? Math.round(share) : DEFAULT_SETTINGS.share,
-    capMb: CAPS_MB.find((cap) => cap === capMb) ?? 0,
+    limitMb: limitOf(given),
+    rateMbit: RATES_MBIT.find((rate) => rate === rateMbit) ?? 0,
     pauseOnBattery: flag('pauseOnBattery'),
     pauseWhenHidden: flag('pauseWhenHidden'),
     keepAwake: flag('keepAwake'),
     directLinks: flag('directLinks'),
   };
+}
+
+/** Older pages stored `capMb`, with 0 for those who had chosen nothing. */
+function limitOf({ limitMb, capMb }: Readonly<Record<string, unknown>>): number | undefined {
+  if (limitMb === 0) return 0;
+  return LIMITS_MB.find((limit) => limit === limitMb) ?? LIMITS_MB.find((limit) => limit === capMb);
 }

@@ -1,4 +1,5 @@
-/** What the device reports to the page: battery, visibility, network, screen lock. */
+/** What the device reports to the page: its kind, battery, visibility, network, screen lock. */
+import type { Device } from '../decisions/device.js';
 
 interface Battery extends EventTarget {
   readonly charging: boolean;
@@ -26,6 +27,37 @@ export function watchVisibility(onChange: (hidden: boolean) => void): void {
   notify();
 }
 
+/** As navigator.connection gives it, where there is one. */
+interface Link extends EventTarget {
+  readonly type?: string;
+  readonly saveData?: boolean;
+}
+
+const linkOf = (): Link | undefined => (navigator as { readonly connection?: Link }).connection;
+
+export function readDevice(): Device {
+  const { userAgentData } = navigator as { readonly userAgentData?: { readonly mobile: boolean } };
+  const link = linkOf();
+  return {
+    mobile: userAgentData?.mobile,
+    coarsePointer: matchMedia('(pointer: coarse)').matches,
+    saveData: link?.saveData === true,
+    link: link?.type,
+  };
+}
+
+/** Calls `onChange` with each change of what readDevice() says. */
+export function watchDevice(onChange: (device: Device) => void): void {
+  let known = JSON.stringify(readDevice());
+  linkOf()?.addEventListener('change', () => {
+    const device = readDevice();
+    // The event also comes with every new estimate of the link's speed.
+    if (JSON.stringify(device) === known) return;
+    known = JSON.stringify(device);
+    onChange(device);
+  });
+}
+
 const CHECK_MS = 5_000;
 /** Timers of hidden pages fire once a minute; a longer gap means that the device slept. */
 const ASLEEP_MS = 90_000;
@@ -33,7 +65,7 @@ const ASLEEP_MS = 90_000;
 /** Links that a sleep or a change of network has cut look open for minutes. `onBreak` is called when new links are needed. */
 export function watchNetwork(nowMs: () => number, onBreak: (reason: string) => void): void {
   addEventListener('online', () => onBreak('the network is back'));
-  const { connection } = navigator as { readonly connection?: EventTarget & { readonly type?: string } };
+  const connection = linkOf();
   let type = connection?.type;
   connection?.addEventListener('change', () => {
     // The event also comes with every new estimate of its speed.

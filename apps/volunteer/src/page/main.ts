@@ -1,17 +1,22 @@
 /** The page: connects the volunteer's actions and the device's reports to a session, and draws the result. */
 import type { CreditFacts } from '../decisions/board.js';
 import { obstacle, SIMD_MODULE } from '../decisions/capability.js';
+import { capMbOf } from '../decisions/device.js';
+import { canSum } from '../decisions/direct.js';
 import { readInvitation } from '../decisions/link.js';
 import { factsAtEnd, type RunCredit } from '../decisions/finish.js';
 import type { RunFacts } from '../decisions/run-facts.js';
+import { observeRound, roundMsOf, type RoundWatch } from '../decisions/rounds.js';
 import { isRunOver, type Status } from '../decisions/status.js';
 import type { Settings } from '../decisions/settings.js';
+import { needsConsent } from '../decisions/traffic.js';
 import { createSession } from '../session.js';
 import { chooseLanguage, TEXTS } from '../texts.js';
-import { createWakeLock, watchBattery, watchNetwork, watchVisibility } from './devices.js';
+import { createWakeLock, readDevice, watchBattery, watchDevice, watchNetwork, watchVisibility } from './devices.js';
 import { byId, show } from './dom.js';
 import { saveCard, saveModel } from './keepsakes.js';
 import { isReachable, watchCredits, watchModel, watchRun } from './live.js';
+import { trafficOf } from './run.js';
 import type { HomeState, Scene } from './scene.js';
 import { store } from './store.js';
 import { hasDirectLinks, openTrainer } from './trainer.js';
@@ -34,6 +39,8 @@ let language = chooseLanguage(store.language(), navigator.languages);
 let settings = usable(store.settings());
 let credit = store.credit();
 let facts: RunFacts | undefined;
+let rounds: RoundWatch = [];
+let device = readDevice();
 /** What this device has computed for the run of the facts. */
 let runCredit: RunCredit | undefined;
 let credits: CreditFacts | undefined;
@@ -41,7 +48,7 @@ let home: HomeState = 'absent';
 let isBlocked = false;
 
 const session = createSession({
-  openTrainer: (onReport) => openTrainer(settings.directLinks, onReport),
+  openTrainer: (onReport) => openTrainer(settings.directLinks ? { sums: mayHelpToSum() } : undefined, onReport),
   after(ms, action) {
     const timer = setTimeout(action, ms);
     return () => clearTimeout(timer);
@@ -49,6 +56,10 @@ const session = createSession({
   introduction,
   onStatus,
 });
+
+function mayHelpToSum(): boolean {
+  return canSum({ ...device, isRateLimited: settings.rateMbit > 0, threads: crossOriginIsolated });
+}
 
 /** A name that is not to be shown stays on this device. */
 function introduction() {
@@ -110,6 +121,7 @@ function scene(): Scene {
   return {
     ...{ language, settings, status, isOn, credit, runCredit, credits, home, isBlocked },
     facts: factsAtEnd(status, facts),
+    ...{ roundMs: roundMsOf(rounds), device, consents: elements.consent.checked },
     obstacle: obstacle(host, invitation.token),
     host: new URL(invitation.base).host,
     isSecure: isSecureContext,
@@ -121,28 +133,38 @@ function usable(stored: Settings): Settings {
   return { ...stored, directLinks: stored.directLinks && hasDirectLinks };
 }
 
+/** @returns why the settings need another trainer; undefined: they do not */
+function otherTrainerFor(before: Settings, next: Settings): string | undefined {
+  if (next.directLinks !== before.directLinks) return `direct links were turned ${next.directLinks ? 'on' : 'off'}`;
+  // A device whose links are slow does not sum for others.
+  const isSlowed = next.rateMbit > 0 !== before.rateMbit > 0;
+  return next.directLinks && isSlowed ? `the rate limit was turned ${next.rateMbit > 0 ? 'on' : 'off'}` : undefined;
+}
+
 function applySettings(next: Settings): void {
-  const isOtherTrainer = next.directLinks !== settings.directLinks;
+  const otherTrainer = otherTrainerFor(settings, next);
   settings = next;
   store.saveSettings(settings);
   session.setShare(settings.share / 100);
+  session.setRate(settings.rateMbit);
   session.note({
-    capBytes: settings.capMb * 1e6,
+    capBytes: capMbOf(settings, device) * 1e6,
     pauseOnBattery: settings.pauseOnBattery,
     pauseWhenHidden: settings.pauseWhenHidden,
   });
-  if (isOtherTrainer) session.restart(`direct links were turned ${settings.directLinks ? 'on' : 'off'}`);
+  if (otherTrainer !== undefined) session.restart(otherTrainer);
   redrawSoon();
 }
 
 function readForm(): Settings {
-  const { name, team, showName, share, cap, pauseOnBattery, pauseWhenHidden, keepAwake, directLinks } = elements;
+  const { name, team, showName, share, cap, rate, pauseOnBattery, pauseWhenHidden, keepAwake, directLinks } = elements;
   return {
     name: name.value,
     team: team.value,
     showName: showName.checked,
     share: Number(share.value),
-    capMb: Number(cap.value),
+    limitMb: cap.value === '' ? undefined : Number(cap.value),
+    rateMbit: Number(rate.value),
     pauseOnBattery: pauseOnBattery.checked,
     pauseWhenHidden: pauseWhenHidden.checked,
     keepAwake: keepAwake.checked,
@@ -165,7 +187,13 @@ function fillForm(): void {
   show(byId('battery-field', HTMLElement), 'getBattery' in navigator);
 }
 
+function mayStart(): boolean {
+  const now = scene();
+  return now.obstacle === undefined && (now.consents || !needsConsent(trafficOf(now)));
+}
+
 function start(): void {
+  if (session.isOn || !mayStart()) return;
   session.start();
   redraw();
   // The button that had the focus is hidden now.
@@ -174,6 +202,7 @@ function start(): void {
 
 function togglePause(): void {
   const { phase } = session.status;
+  if (phase.at === 'paused' && phase.why === 'cap') return session.goOn();
   session.note({ pausedByPerson: !(phase.at === 'paused' && phase.why === 'person') });
 }
 
@@ -181,8 +210,9 @@ function listen(): void {
   elements.form.addEventListener('input', () => applySettings(readForm()));
   elements.form.addEventListener('submit', (event) => {
     event.preventDefault();
-    if (!session.isOn && obstacle(host, invitation.token) === undefined) start();
+    start();
   });
+  elements.consent.addEventListener('change', redrawSoon);
   elements.again.addEventListener('click', start);
   elements.pause.addEventListener('click', togglePause);
   elements.finish.addEventListener('click', () => {
@@ -224,11 +254,16 @@ async function takeHome(): Promise<void> {
 
 async function watch(): Promise<void> {
   watchVisibility((hidden) => session.note({ hidden }));
+  watchDevice((news) => {
+    device = news;
+    applySettings(settings);
+  });
   watchNetwork(Date.now, (reason) => session.reconnect(reason));
   watchRun(invitation, (news) => {
     // The run is resumed: the volunteer may help again.
     if (facts?.phase === 'over' && news.phase !== 'over' && isRunOver(session.status)) session.leave();
     facts = news;
+    rounds = observeRound(rounds, news, performance.now());
     creditRun();
     redrawSoon();
   });

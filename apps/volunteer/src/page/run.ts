@@ -1,7 +1,8 @@
 /** Draws what the coordinator says of its run. */
 import { finishOf } from '../decisions/finish.js';
-import { USUAL_BYTES, type RunFacts } from '../decisions/run-facts.js';
-import { estimateTraffic, type TrafficEstimate } from '../decisions/traffic.js';
+import { isHandheld } from '../decisions/device.js';
+import { USUAL_EXCHANGE, type RunFacts } from '../decisions/run-facts.js';
+import { assumedRoundMs, estimateTraffic, type RoundPace, type TrafficEstimate } from '../decisions/traffic.js';
 import type { Language, Texts } from '../texts.js';
 import { drawCurve } from './curve.js';
 import { byId, element, html, setText, show } from './dom.js';
@@ -9,22 +10,39 @@ import type { Numbers } from './numbers.js';
 import type { Scene } from './scene.js';
 
 /** @returns undefined while nobody has said how large the model is */
-export function trafficOf({ facts, status }: Scene): TrafficEstimate | undefined {
+export function trafficOf(scene: Scene): TrafficEstimate | undefined {
+  const { facts, status, isOn, settings } = scene;
   const parameters = facts?.parameters ?? status.parameters;
   if (parameters === undefined) return undefined;
-  const roundsPerHour = facts?.roundMs === undefined ? undefined : 3_600_000 / facts.roundMs;
-  return estimateTraffic({ parameters, exchangedBytes: facts?.exchangedBytes ?? USUAL_BYTES, roundsPerHour });
+  const workers = Math.max(1, (facts?.workers ?? 0) + (isOn ? 0 : 1));
+  const exchange = facts?.exchange ?? USUAL_EXCHANGE;
+  return estimateTraffic({
+    parameters,
+    exchange,
+    workers,
+    pace: paceOf(scene, parameters, workers),
+    rateMbit: settings.rateMbit,
+  });
+}
+
+function paceOf({ facts, roundMs, device, settings, status }: Scene, parameters: number, workers: number): RoundPace | undefined {
+  const measuredMs = roundMs ?? facts?.roundMs;
+  if (measuredMs !== undefined) return { roundMs: measuredMs, basis: 'run' };
+  const speed = { isHandheld: isHandheld(device), share: settings.share / 100, charsPerSecond: status.known?.charsPerSecond };
+  const assumedMs = facts && assumedRoundMs(facts, parameters, workers, speed);
+  return assumedMs === undefined ? undefined : { roundMs: assumedMs, basis: 'device' };
+}
+
+/** "About 1.2 GB of data an hour, ..." */
+export function hourText(estimate: TrafficEstimate | undefined, texts: Texts, numbers: Numbers): string {
+  if (estimate === undefined) return texts.hourUnknown;
+  const { hour, sentBytes, receivedBytes } = estimate;
+  return hour ? texts.hour(numbers.about(hour.bytes), hour.basis) : texts.hourOfRound(numbers.about(sentBytes + receivedBytes));
 }
 
 export function drawRun(scene: Scene, texts: Texts, numbers: Numbers): void {
   const { facts, host, language, settings } = scene;
-  const { roundBytes, hourBytes } = trafficOf(scene) ?? {};
-  setText(
-    html('what-traffic'),
-    roundBytes === undefined
-      ? texts.whatTrafficUnknown
-      : texts.whatTraffic(numbers.bytes(roundBytes), hourBytes === undefined ? undefined : numbers.bytes(hourBytes)),
-  );
+  setText(html('what-traffic'), trafficText(trafficOf(scene), texts, numbers));
   const { organizer } = facts ?? {};
   const who = organizer === undefined ? texts.whatOrganizerUnknown : texts.whatOrganizer(organizer);
   setText(html('what-organizer'), `${who}${settings.directLinks ? texts.whatGoesDirect(host) : texts.whatGoes(host)}`);
@@ -34,6 +52,17 @@ export function drawRun(scene: Scene, texts: Texts, numbers: Numbers): void {
   // An empty frame would only push the text down.
   show(html('live-parts'), facts !== undefined && facts.losses.length > 1);
   if (facts) drawLoss(facts, language, texts, numbers);
+}
+
+function trafficText(estimate: TrafficEstimate | undefined, texts: Texts, numbers: Numbers): string {
+  if (estimate === undefined) return texts.whatTrafficUnknown;
+  const { sentBytes, receivedBytes, joinBytes, hour } = estimate;
+  return texts.whatTraffic(
+    numbers.about(sentBytes),
+    numbers.about(receivedBytes),
+    numbers.about(joinBytes),
+    hour && numbers.about(hour.bytes),
+  );
 }
 
 /** What the model writes, and how far the run is. */

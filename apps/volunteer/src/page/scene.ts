@@ -1,6 +1,7 @@
 /** Everything that the page shows, at one moment. */
 import type { CreditFacts } from '../decisions/board.js';
 import type { Credit } from '../decisions/credit.js';
+import type { Device } from '../decisions/device.js';
 import type { RunCredit } from '../decisions/finish.js';
 import type { RunFacts } from '../decisions/run-facts.js';
 import type { Settings } from '../decisions/settings.js';
@@ -17,6 +18,11 @@ export interface Scene {
   /** The session is started and has not ended; it may be paused. */
   readonly isOn: boolean;
   readonly facts: RunFacts | undefined;
+  /** How long a round takes, by the answers to this page; undefined while too few have come. */
+  readonly roundMs: number | undefined;
+  readonly device: Device;
+  /** The volunteer has agreed to much traffic. */
+  readonly consents: boolean;
   readonly credit: Credit;
   readonly runCredit: RunCredit | undefined;
   /** Who computed what, as the coordinator says. */

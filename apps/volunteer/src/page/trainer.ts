@@ -1,8 +1,7 @@
 /** Starts trainers, and holds the direct links that they use. */
 import { browserRtc, serveRtcBridge, type RtcBridge } from '@troupe/transport/browser';
 import { createRtcLinks } from '@troupe/transport/webrtc';
-import { canSum } from '../decisions/direct.js';
-import type { DirectLinks, Order, Report } from '../messages.js';
+import type { DirectLinks, Report } from '../messages.js';
 import type { TrainerHandle } from '../session.js';
 
 const rtc = browserRtc();
@@ -10,8 +9,8 @@ const rtc = browserRtc();
 /** Whether this browser can open direct links. */
 export const hasDirectLinks = rtc !== undefined;
 
-/** @param direct whether the trainer gets direct links, where the browser has them */
-export function openTrainer(direct: boolean, onReport: (report: Report) => void): TrainerHandle {
+/** @param direct what the trainer may do with direct links, where the browser has them; undefined: it gets none */
+export function openTrainer(direct: Pick<DirectLinks, 'sums'> | undefined, onReport: (report: Report) => void): TrainerHandle {
   const worker = new Worker(new URL('./trainer.js', import.meta.url), { type: 'module' });
   const bridge = direct ? openBridge() : undefined;
   worker.addEventListener('message', ({ data }: MessageEvent<Report>) => onReport(data));
@@ -21,7 +20,8 @@ export function openTrainer(direct: boolean, onReport: (report: Report) => void)
   });
   return {
     post(order) {
-      if (order.kind === 'start' && bridge) start(worker, order, bridge);
+      if (order.kind === 'start' && bridge)
+        worker.postMessage({ ...order, direct: { ...direct, port: bridge.port } }, [bridge.port]);
       else worker.postMessage(order);
     },
     terminate() {
@@ -41,18 +41,4 @@ function openBridge(): Bridge | undefined {
   if (!rtc) return undefined;
   const { port1, port2 } = new MessageChannel();
   return { served: serveRtcBridge(port1, createRtcLinks(rtc)), port: port2 };
-}
-
-function start(worker: Worker, order: Order, { port }: Bridge): void {
-  const direct: DirectLinks = { port, sums: canSum(hostOf()) };
-  worker.postMessage({ ...order, direct }, [port]);
-}
-
-function hostOf() {
-  const { userAgentData } = navigator as { readonly userAgentData?: { readonly mobile: boolean } };
-  return {
-    mobile: userAgentData?.mobile,
-    coarsePointer: matchMedia('(pointer: coarse)').matches,
-    threads: crossOriginIsolated,
-  };
 }

@@ -3,15 +3,17 @@ import { sentence } from '@troupe/protocol/text';
 import { explainDirect } from '../decisions/direct.js';
 import { finishOf, shareOf } from '../decisions/finish.js';
 import { iconAddress, iconState } from '../decisions/icon.js';
-import { CAPS_MB } from '../decisions/settings.js';
+import { capMbOf, usualCapMb } from '../decisions/device.js';
+import { LIMITS_MB, RATES_MBIT } from '../decisions/settings.js';
 import { speedOf } from '../decisions/speed.js';
 import { isHeldByRun, isRunOver } from '../decisions/status.js';
+import { needsConsent } from '../decisions/traffic.js';
 import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
 import { drawBoard } from './board.js';
 import { byId, element, html, setText, show } from './dom.js';
 import { drawKeepsakes } from './keepsakes.js';
 import { createNumbers, type Numbers } from './numbers.js';
-import { drawRun, trafficOf } from './run.js';
+import { drawRun, hourText, trafficOf } from './run.js';
 import type { Scene } from './scene.js';
 
 export interface Elements {
@@ -22,6 +24,8 @@ export interface Elements {
   readonly showName: HTMLInputElement;
   readonly share: HTMLInputElement;
   readonly cap: HTMLSelectElement;
+  readonly rate: HTMLSelectElement;
+  readonly consent: HTMLInputElement;
   readonly pauseOnBattery: HTMLInputElement;
   readonly pauseWhenHidden: HTMLInputElement;
   readonly keepAwake: HTMLInputElement;
@@ -45,6 +49,8 @@ export function findElements(): Elements {
     showName: byId('show-name', HTMLInputElement),
     share: byId('share', HTMLInputElement),
     cap: byId('cap', HTMLSelectElement),
+    rate: byId('rate', HTMLSelectElement),
+    consent: byId('consent', HTMLInputElement),
     pauseOnBattery: byId('pause-on-battery', HTMLInputElement),
     pauseWhenHidden: byId('pause-when-hidden', HTMLInputElement),
     keepAwake: byId('keep-awake', HTMLInputElement),
@@ -139,16 +145,24 @@ function drawSession(scene: Scene, texts: Texts, numbers: Numbers): void {
   show(html('session'), isOn || status.phase.at === 'over' || finish !== undefined);
   setText(html('state'), phaseText(scene, texts));
   drawNotice(scene, texts, numbers);
-  const isPaused = status.phase.at === 'paused' && status.phase.why === 'person';
-  setText(html('pause'), isPaused ? texts.resume : texts.pause);
+  setText(html('pause'), pauseText(scene, texts, numbers));
   show(html('pause'), isRunning && !status.isFinishing);
   show(html('finish'), isRunning && status.phase.at === 'computing' && !status.isFinishing);
   show(html('leave'), isOn);
   show(html('closing'), isOn);
   show(html('start'), !isOn && finish !== 'completed');
-  byId('start', HTMLButtonElement).disabled = obstacle !== undefined;
+  const asks = !isOn && finish === undefined && needsConsent(trafficOf(scene));
+  show(html('consent-field'), asks);
+  const isHeld = obstacle !== undefined || (asks && !scene.consents);
+  for (const id of ['start', 'again']) byId(id, HTMLButtonElement).disabled = isHeld;
   drawDirect(scene, texts, numbers);
   drawEngine(scene, texts, numbers);
+}
+
+function pauseText({ status: { phase }, settings, device }: Scene, texts: Texts, numbers: Numbers): string {
+  if (phase.at !== 'paused') return texts.pause;
+  if (phase.why === 'cap') return texts.goOn(numbers.bytes(capMbOf(settings, device) * 1e6));
+  return phase.why === 'person' ? texts.resume : texts.pause;
 }
 
 function drawStats({ status, isOn }: Scene, texts: Texts, numbers: Numbers): void {
@@ -169,15 +183,9 @@ function drawCost(scene: Scene, texts: Texts, numbers: Numbers): void {
   // On standby no gradients and no updates travel.
   show(html('hour'), !isOver && status.phase.at !== 'parked');
   show(html('offer'), !isOn && !isOver);
-  const { roundBytes, hourBytes } = trafficOf(scene) ?? {};
-  setText(html('hour'), hourText(roundBytes, hourBytes, texts, numbers));
+  setText(html('hour'), hourText(trafficOf(scene), texts, numbers));
   setText(html('offer-uses'), texts.offerUses(numbers.percent(settings.share / 100)));
   setText(html('offer-sends'), settings.directLinks ? texts.offerSendsDirect(host) : texts.offerSends(host));
-}
-
-function hourText(round: number | undefined, hour: number | undefined, texts: Texts, numbers: Numbers): string {
-  if (hour !== undefined) return texts.hour(numbers.bytes(hour));
-  return round === undefined ? texts.hourUnknown : texts.hourOfRound(numbers.bytes(round));
 }
 
 function phaseText({ status, facts, language }: Scene, texts: Texts): string {
@@ -253,7 +261,7 @@ function replaceList(list: HTMLElement, lines: readonly string[]): void {
   if (!same) list.replaceChildren(...lines.map((line) => element('li', line)));
 }
 
-function drawSettings({ settings, isOn, language, status, facts }: Scene, texts: Texts, numbers: Numbers): void {
+function drawSettings({ settings, isOn, status, facts, device }: Scene, texts: Texts, numbers: Numbers): void {
   const isOver = finishOf(status, facts) === 'completed' && !isOn;
   show(html('invite'), !isOn && !isOver);
   show(html('settings'), !isOver);
@@ -262,14 +270,21 @@ function drawSettings({ settings, isOn, language, status, facts }: Scene, texts:
   const value = texts.shareValue(String(settings.share));
   setText(html('share-value'), value);
   if (share.getAttribute('aria-valuetext') !== value) share.setAttribute('aria-valuetext', value);
-  const cap = byId('cap', HTMLSelectElement);
-  if (cap.lang === language) return;
-  cap.lang = language;
-  const options = [0, ...CAPS_MB].map((mb) =>
-    Object.assign(element('option', mb === 0 ? texts.capNone : numbers.bytes(mb * 1e6)), { value: String(mb) }),
-  );
-  cap.replaceChildren(...options);
-  cap.value = String(settings.capMb);
+  const sizes = LIMITS_MB.map((mb): Option => [String(mb), numbers.bytes(mb * 1e6)]);
+  const usual = texts.capUsual(numbers.bytes(usualCapMb(device) * 1e6));
+  drawOptions('cap', [['', usual], ...sizes, ['0', texts.capNone]], settings.limitMb);
+  const rates = RATES_MBIT.map((mbit): Option => [String(mbit), texts.rateValue(numbers.whole(mbit))]);
+  drawOptions('rate', [['0', texts.rateNone], ...rates], settings.rateMbit);
+}
+
+type Option = readonly [value: string, text: string];
+
+/** An open list stays as it is while nothing in it changes. */
+function drawOptions(id: string, options: readonly Option[], value: number | undefined): void {
+  const select = byId(id, HTMLSelectElement);
+  if (options.every(([, text], i) => select.options[i]?.text === text)) return;
+  select.replaceChildren(...options.map(([option, text]) => Object.assign(element('option', text), { value: option })));
+  select.value = String(value ?? '');
 }
 
 function drawCredit({ credit, settings }: Scene, texts: Texts, numbers: Numbers): void {

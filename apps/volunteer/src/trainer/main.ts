@@ -3,7 +3,7 @@ import { createStarCollective, type ServiceNote } from '@troupe/collective/star'
 import { createThrottledEngine, planEffort, type Effort, type Work } from '@troupe/engines';
 import { EngineError, type Engine } from '@troupe/model';
 import { bridgeRtcLinks } from '@troupe/transport/browser';
-import { createDeadlines, runWorker, WorkerRefused, type WorkerLog, type WorkerPorts } from '@troupe/worker';
+import { createDeadlines, createRateLimit, runWorker, WorkerRefused, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { COOL, observeWork } from '../decisions/heat.js';
 import { knownSpeed, reusable } from '../decisions/known-engine.js';
 import type { DirectLinks, EngineKind, Failure, Order, Report } from '../messages.js';
@@ -26,7 +26,8 @@ const leaving = new AbortController();
 const waits = createSleeper();
 /** Rests between gradients; a link to the coordinator that ends ends them too, so that the worker hears of it at once. */
 const rests = createSleeper();
-const links = createLinks(() => rests.wake());
+const rate = createRateLimit({ nowMs, sleep: waits.sleep });
+const links = createLinks(() => rests.wake(), rate.limit);
 const tally = createTally(nowMs);
 /** Aborts when the volunteer wants to stop once what is being computed counts. */
 const finishing = new AbortController();
@@ -153,10 +154,14 @@ scope.onmessage = ({ data: order }) => {
   switch (order.kind) {
     case 'start':
       share = order.share;
+      rate.set(order.rateMbit);
       void start(order);
       return;
     case 'share':
       share = order.share;
+      return;
+    case 'rate':
+      rate.set(order.rateMbit);
       return;
     case 'leave':
       leaving.abort(new Error(order.reason));

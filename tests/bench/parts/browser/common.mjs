@@ -32,12 +32,14 @@ export async function hostOf(cluster) {
   return new URL(/** @type {Extract<TimedEvent, { event: 'listening' }>} */ (listening).address).host;
 }
 
-/** The button is in the page before the script has loaded. Once it has a text, the page listens to it. @param {Visit} visit */
+/** The button is in the page before the script has loaded. Once it has a text, the page listens to it, and may ask for consent first. @param {Visit} visit */
 function press({ name, share }) {
   const values = JSON.stringify({ name, ...(share === undefined ? {} : { share: String(share) }) });
   return `(() => {
     const press = () => {
       const button = document.querySelector('#start');
+      const consent = document.querySelector('#consent');
+      if (consent?.checkVisibility() && !consent.checked) consent.click();
       if (!button?.textContent || button.disabled) return requestAnimationFrame(press);
       for (const [id, value] of Object.entries(${values})) {
         const field = document.getElementById(id);
