@@ -19,6 +19,11 @@ const STEADY = [
 ];
 const CADENCES = ['--eval-every', '50', '--sample-every', '0', '--checkpoint-every', '3'];
 const REPRODUCIBLE = ['--reproducible', '--lease-streams', '3'];
+/** All that the recipes use: both kinds of dropout, layer normalisation, averaged parameters. */
+const AS_RECIPES = [
+  ...['--layers', '2', '--hidden', '48', '--batch', '12', '--window', '48', '--rounds', String(ROUNDS)],
+  ...['--layer-norm', '--dropout', '0.4', '--dropout-output', '0.5', '--ema', '0.95', '--clip', '1'],
+];
 const STORM_MS = 150_000;
 
 // Takes seconds on two idle cores.
@@ -58,6 +63,8 @@ beforeAll(async () => {
 const lossOf = (events: readonly Line[], round: number): number =>
   events.find((line) => line.event === 'evaluation' && line.round === round)!.validationLoss as number;
 
+const isReady = (line: Line): boolean => line.event === 'worker' && line.change === 'ready';
+
 function expectSameFiles(files: Record<string, string>, expected: Record<string, string>): void {
   expect(Object.keys(files)).toEqual(expect.arrayContaining([LAST, 'best.safetensors']));
   for (const name of Object.keys(files)) if (name in expected) expect([name, files[name]]).toEqual([name, expected[name]]);
@@ -77,9 +84,21 @@ function expectSameLosses(events: readonly Line[], expected: readonly Line[]): v
 describe('a reproducible run', () => {
   it.each([2, 5])('gives the same checkpoints, bit for bit, with %i workers as with one', async (workers) => {
     const many = await train(`workers-${workers}`, [...STEADY, ...CADENCES, ...REPRODUCIBLE, '--workers', String(workers)]);
-    const ready = many.events.filter(named('worker')).filter(({ change }) => change === 'ready');
-    expect(new Set(ready.map(({ name }) => name)).size).toBe(workers);
+    expect(new Set(many.events.filter(isReady).map(({ name }) => name)).size).toBe(workers);
     expectSameFiles(many.files, alone.files);
+  });
+
+  it('gives the same checkpoints, bit for bit, with all that recipes use, with one, two and three workers', async () => {
+    const outcomes: Outcome[] = [];
+    for (const workers of [1, 2, 3]) {
+      const flags = [...AS_RECIPES, ...CADENCES, ...REPRODUCIBLE, '--workers', String(workers)];
+      const outcome = await train(`recipe-${workers}`, flags);
+      expect(new Set(outcome.events.filter(isReady).map(({ name }) => name)).size).toBe(workers);
+      expect(outcome.events.filter(named('evaluation')).every(({ averageLoss }) => typeof averageLoss === 'number')).toBe(true);
+      outcomes.push(outcome);
+    }
+    const [one, ...others] = outcomes;
+    for (const { files } of others) expectSameFiles(files, one.files);
   });
 
   it('says what to do to a worker that insists on another engine', async () => {
