@@ -22,7 +22,9 @@ import * as crowd from './parts/crowd.mjs';
 import * as manyWorkers from './parts/many-workers.mjs';
 import * as peers from './parts/peers.mjs';
 import * as quality from './parts/quality.mjs';
+import * as qualityTorch from './parts/quality-torch.mjs';
 import * as race from './parts/race.mjs';
+import * as recipeRace from './parts/recipe-race.mjs';
 import * as scaling from './parts/scaling.mjs';
 import * as slowWorkers from './parts/slow-workers.mjs';
 import * as tfjs from './parts/tfjs.mjs';
@@ -56,7 +58,9 @@ const PARTS = new Map(
     eval: evaluation,
     'layer-norm': layerNorm,
     race,
+    'recipe-race': recipeRace,
     quality,
+    'quality-torch': qualityTorch,
   }),
 );
 
@@ -70,7 +74,7 @@ ${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(14)}${title}`).join('\n
   --write  put the figures into docs/benchmarks.md
   --help   print this help
 
-The exit code is 1 if a loss is wrong (churn, browser, curves, eval), a liar is not found (hostile), a join with the right token fails (attacks), an int8 contribution is too long (codec), a page is too large (export) or a part fails. Missing a speed goal is not a failure.
+The exit code is 1 if a loss is wrong (churn, browser, curves, eval, recipe-race), a liar is not found (hostile), a join with the right token fails (attacks), an int8 contribution is too long (codec), a page is too large (export) or a part fails. Missing a speed goal is not a failure.
 `;
 
 /** Other programs that cause more load than this disturb the figures. */

@@ -33,6 +33,12 @@ const STEADY = [
 ];
 const CADENCES = ['--eval-every', '50', '--sample-every', '0', '--checkpoint-every', '3'];
 const REPRODUCIBLE = ['--reproducible', '--lease-streams', '3'];
+/** All that the recipes use: both kinds of dropout, layer normalisation, averaged parameters. */
+const AS_RECIPES = [
+  ...['--layers', '2', '--hidden', '48', '--batch', '12', '--window', '48', '--rounds', String(ROUNDS)],
+  ...['--layer-norm', '--dropout', '0.4', '--dropout-output', '0.5', '--ema', '0.95', '--clip', '1'],
+];
+const LOCAL = [...AS_RECIPES, '--local-steps', '3', '--tracks', '4', '--codec', 'int8-both'];
 const STORM_MS = 150_000;
 
 // Takes seconds on two idle cores.
@@ -97,6 +103,21 @@ describe('a reproducible run', () => {
   it.each([2, 5])('gives the same checkpoints, bit for bit, with %i workers as with one', async (workers) => {
     const many = await train(`workers-${workers}`, [...STEADY, ...CADENCES, ...REPRODUCIBLE], workers);
     expectSameFiles(many.files, alone.files);
+  });
+
+  it.each([
+    ['all that recipes use', AS_RECIPES],
+    ['local rounds', LOCAL],
+  ])('gives the same checkpoints, bit for bit, with %s, with one, two and three workers', async (name, flags) => {
+    const outcomes: Outcome[] = [];
+    for (const workers of [1, 2, 3]) {
+      const out = `${name.split(' ')[0]}-${workers}`;
+      const outcome = await train(out, [...flags, ...CADENCES, ...REPRODUCIBLE], workers);
+      expect(outcome.events.filter(named('evaluation')).every(({ averageLoss }) => typeof averageLoss === 'number')).toBe(true);
+      outcomes.push(outcome);
+    }
+    const [one, ...others] = outcomes;
+    for (const { files } of others) expectSameFiles(files, one.files);
   });
 
   it('says what to do to a worker that insists on another engine', async () => {

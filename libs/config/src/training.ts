@@ -416,12 +416,12 @@ export function unitStreams(config: Pick<TrainingConfig, 'localSteps' | 'tracks'
   return isLocal(config) ? config.streams / config.tracks : config.leaseStreams;
 }
 
-/** Characters of one round. */
+/** Characters of one round. The config of an old run has no `localSteps`. */
 export function roundCharacters({
   streams,
   window,
-  localSteps,
-}: Pick<TrainingConfig, 'streams' | 'window' | 'localSteps'>): number {
+  localSteps = 1,
+}: Pick<TrainingConfig, 'streams' | 'window'> & Partial<Pick<TrainingConfig, 'localSteps'>>): number {
   return streams * window * localSteps;
 }
 

@@ -40,7 +40,8 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefin
   /** Set as soon as it is received: nothing reads the inbox while a lease is computed. */
   let stop: StopNotice | undefined;
   const overtaken = createOvertaken();
-  const counted = watchCounted(parts.welcome.config.window, (work) => parts.ports.counted?.(work));
+  const { window, localSteps } = parts.welcome.config;
+  const counted = watchCounted(window * localSteps, (work) => parts.ports.counted?.(work));
   const pumps = [
     pump(inbox, mostUnread(parts.welcome.config.streams), async () => {
       const { message, body } = await receiveNews(control, listening.signal);

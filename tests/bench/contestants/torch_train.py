@@ -2,154 +2,149 @@
 
     /usr/bin/python3 tests/bench/contestants/torch_train.py TEXT.txt '{"layers": 2, "hidden": 256, ...}'
 
-Prints one JSON object per validation: {"round", "seconds", "validationLoss"}. The seconds are those of training alone. Validation does
-not count, because Troupe's coordinator validates beside the training. A run of Troupe has the same vocabulary, the same split into 90 %
-and 10 %, the same streams and hidden states, Adam with betas 0.9 and 0.99, the cosine schedule, the clip norm, and PyTorch's initial
-distribution with forget biases of 1. `layerNorm` trains an LSTM with layer normalisation of both products and the cell (Ba, Kiros &
-Hinton 2016), in a scripted loop, because nn.LSTM has none.
+Prints one JSON object per validation: {"round", "seconds", "validationSeconds", "optimizerSeconds", "validationLoss", "averageLoss"?}. The
+seconds are those of training alone, the optimizer's part included. Validation is counted by itself, because Troupe's coordinator validates
+beside the training. With `cpuTime` all are seconds of the processor, which other programs disturb less. A run of Troupe has the same
+vocabulary, the same split into 90 % and 10 %, the same streams and hidden states, Adam with betas 0.9 and 0.99, the cosine schedule, the
+clip norm, and PyTorch's initial distribution with forget biases of 1. With `initial` it has the same initial parameters too:
+{"file": float32 values, "tensors": [[name, offset, size], ...]}.
+
+What a recipe may set: `layerNorm`, `dropout`, `dropoutOutput` and `ema`. What Troupe does not have: `labelSmoothing`, `zoneout`, `muon` (its
+learning rate), and `swa` (the part of the rounds, at the end, that is averaged instead of the moving average).
 """
 
 import json
-import math
 import sys
 import time
 
 import torch
 from torch import nn
+from torch_model import Network
+from torch_optim import Adam, LateAverage, MovingAverage, Muon, rate_at
 
+# As in apps/coordinator/src/side-thread.ts.
 VALIDATION_LANES = 32
+VALIDATION_WARMUP = 256
 VALIDATION_WINDOW = 512
 
 
-class LayerNormLayer(torch.jit.ScriptModule):
-    def __init__(self, inputs, hidden, normalise):
-        super().__init__()
-        bound = hidden**-0.5
-        uniform = lambda *shape: nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
-        self.weight_ih, self.weight_hh, self.bias = uniform(4 * hidden, inputs), uniform(4 * hidden, hidden), uniform(4 * hidden)
-        norm = (lambda size: nn.LayerNorm(size)) if normalise else (lambda size: nn.Identity())
-        self.norm_ih, self.norm_hh, self.norm_c = norm(4 * hidden), norm(4 * hidden), norm(hidden)
-        with torch.no_grad():
-            self.bias[hidden : 2 * hidden].fill_(1)
+class Text:
+    """Characters as numbers: 90 % to train on, in the order in which Troupe's streams read them, and 10 % to validate with."""
 
-    @torch.jit.script_method
-    def forward(self, inputs: torch.Tensor, h: torch.Tensor, c: torch.Tensor):
-        outputs = []
-        projected = self.norm_ih(torch.matmul(inputs, self.weight_ih.t())) + self.bias
-        for t in range(inputs.size(1)):
-            gates = projected[:, t] + self.norm_hh(torch.mm(h, self.weight_hh.t()))
-            i, f, g, o = gates.chunk(4, 1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(self.norm_c(c))
-            outputs.append(h)
-        return torch.stack(outputs, 1), h, c
+    def __init__(self, path, order):
+        with open(path, encoding="utf-8", newline="") as file:
+            text = file.read()
+        characters = sorted(set(text))
+        index = {character: i for i, character in enumerate(characters)}
+        ids = torch.tensor([index[character] for character in text])
+        cut = int(0.9 * len(ids))
+        self.vocabulary, self.training, self.validation = len(characters), ids[:cut], ids[cut:]
+        streams, self.window = order["streams"], order["window"]
+        self.windows = (len(self.training) - 1) // (streams * self.window)
+        self.starts = torch.arange(streams).unsqueeze(1) * self.windows * self.window
 
-
-class LayerNormLstm(nn.Module):
-    """nn.LSTM's interface, batch first."""
-
-    def __init__(self, inputs, hidden, layers, normalise):
-        super().__init__()
-        self.parts = nn.ModuleList(LayerNormLayer(inputs if k == 0 else hidden, hidden, normalise) for k in range(layers))
-
-    def forward(self, inputs, state):
-        ends = []
-        for k, layer in enumerate(self.parts):
-            inputs, h, c = layer(inputs, state[0][k], state[1][k])
-            ends.append((h, c))
-        return inputs, (torch.stack([h for h, _ in ends]), torch.stack([c for _, c in ends]))
-
-
-def build(order, vocabulary):
-    layers, hidden = order["layers"], order["hidden"]
-    if "layerNorm" in order:
-        lstm = LayerNormLstm(vocabulary, hidden, layers, order["layerNorm"])
-    else:
-        lstm = nn.LSTM(vocabulary, hidden, layers, batch_first=True)
-        with torch.no_grad():
-            for k in range(layers):
-                # The second bias is only ever added to the first. If it were trained too, the sum would move twice as fast.
-                getattr(lstm, f"bias_hh_l{k}").zero_().requires_grad_(False)
-                getattr(lstm, f"bias_ih_l{k}")[hidden : 2 * hidden] = 1
-    return lstm, nn.Linear(hidden, vocabulary)
-
-
-def rate_at(order, step):
-    """As in libs/optim/src/schedule.ts: linear warm-up, then a half cosine down to a fraction of the peak."""
-    peak, warmup, rounds, final = order["learningRate"], order["warmup"], order["rounds"], order["finalFraction"]
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = min(1, (step - warmup) / max(1, rounds - 1 - warmup))
-    return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def one_hot(ids, vocabulary):
-    return nn.functional.one_hot(ids, vocabulary).float()
-
-
-def zero_state(layers, streams, hidden):
-    return tuple(torch.zeros(layers, streams, hidden) for _ in range(2))
+    def batch(self, step):
+        at = self.starts + torch.arange(self.window) + (step % self.windows) * self.window
+        return self.training[at], self.training[at + 1].reshape(-1)
 
 
 @torch.no_grad()
-def validate(lstm, linear, ids, vocabulary, order):
-    """Measures the validation part in lanes of equal length, each from a zero state."""
+def validate(network, ids):
+    """In lanes of equal length. Each but the first has read the characters before its own."""
     length = (len(ids) - 1) // VALIDATION_LANES
-    state = zero_state(order["layers"], VALIDATION_LANES, order["hidden"])
     starts = torch.arange(VALIDATION_LANES).unsqueeze(1) * length
+    warmup = min(VALIDATION_WARMUP, length)
+    _, states = network(ids[starts[1:] - warmup + torch.arange(warmup)], network.zero_states(VALIDATION_LANES - 1))
+    states = [tuple(nn.functional.pad(part, (0, 0, 1, 0)) for part in state) for state in states]
     loss = 0.0
     for offset in range(0, length, VALIDATION_WINDOW):
-        columns = torch.arange(offset, min(offset + VALIDATION_WINDOW, length))
-        output, state = lstm(one_hot(ids[starts + columns], vocabulary), state)
-        targets = ids[starts + columns + 1]
-        loss += nn.functional.cross_entropy(linear(output).reshape(-1, vocabulary), targets.reshape(-1), reduction="sum").item()
+        at = starts + torch.arange(offset, min(offset + VALIDATION_WINDOW, length))
+        logits, states = network(ids[at], states)
+        loss += nn.functional.cross_entropy(logits, ids[at + 1].reshape(-1), reduction="sum").item()
     return loss / (length * VALIDATION_LANES)
 
 
-def train(text, order):
-    characters = sorted(set(text))
-    vocabulary = len(characters)
-    index = {character: i for i, character in enumerate(characters)}
-    ids = torch.tensor([index[character] for character in text])
-    cut = int(0.9 * len(ids))
-    training, validation = ids[:cut], ids[cut:]
-    streams, window = order["streams"], order["window"]
-    windows = (len(training) - 1) // (streams * window)
-    starts = torch.arange(streams).unsqueeze(1) * windows * window
+def clock_of(order):
+    return time.process_time if order.get("cpuTime") else time.perf_counter
 
-    lstm, linear = build(order, vocabulary)
-    parameters = [parameter for part in (lstm, linear) for parameter in part.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
-    seconds, started = 0.0, time.perf_counter()
-    for step in range(order["rounds"]):
-        if step % windows == 0:
-            state = zero_state(order["layers"], streams, order["hidden"])
-        columns = torch.arange(window) + (step % windows) * window
-        output, state = lstm(one_hot(training[starts + columns], vocabulary), tuple(part.detach() for part in state))
-        targets = training[starts + columns + 1].reshape(-1)
-        loss = nn.functional.cross_entropy(linear(output).reshape(-1, vocabulary), targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+
+class Training:
+    def __init__(self, text, order):
+        self.text, self.order = text, order
+        self.network = Network(order, text.vocabulary)
+        if "initial" in order:
+            vector = torch.frombuffer(bytearray(open(order["initial"]["file"], "rb").read()), dtype=torch.float32)
+            self.network.load(vector, order["initial"]["tensors"])
+        self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.optimizer = Muon(self.network, order["muon"]) if "muon" in order else Adam(self.parameters)
+        self.average = self._average()
+        self.optimizer_seconds, self.clock = 0.0, clock_of(order)
+        self.states = None
+
+    def _average(self):
+        if "swa" in self.order:
+            return LateAverage(self.parameters, round((1 - self.order["swa"]) * self.order["rounds"]))
+        return MovingAverage(self.parameters, self.order["ema"]) if self.order.get("ema") else None
+
+    def step(self, step):
+        order = self.order
+        if step % self.text.windows == 0:
+            self.states = self.network.zero_states(order["streams"])
+        inputs, targets = self.text.batch(step)
+        logits, states = self.network(inputs, self.states)
+        self.states = [tuple(part.detach() for part in state) for state in states]
+        for parameter in self.parameters:
+            parameter.grad = None
+        nn.functional.cross_entropy(logits, targets, label_smoothing=order.get("labelSmoothing", 0.0)).backward()
+        started = self.clock()
         if order["clip"] > 0:
-            nn.utils.clip_grad_norm_(parameters, order["clip"])
-        optimizer.param_groups[0]["lr"] = rate_at(order, step)
-        optimizer.step()
+            nn.utils.clip_grad_norm_(self.parameters, order["clip"])
+        self.optimizer.step(rate_at(order, step), order["learningRate"])
+        if self.average:
+            self.average.update(step)
+        self.optimizer_seconds += self.clock() - started
+
+    def validate(self):
+        self.network.eval()
+        losses = {"validationLoss": validate(self.network, self.text.validation)}
+        if self.average:
+            trained = [parameter.detach().clone() for parameter in self.parameters]
+            self._set(self.average.values)
+            losses["averageLoss"] = validate(self.network, self.text.validation)
+            self._set(trained)
+        self.network.train()
+        return losses
+
+    @torch.no_grad()
+    def _set(self, values):
+        for parameter, value in zip(self.parameters, values):
+            parameter.copy_(value)
+
+
+def train(path, order):
+    training = Training(Text(path, order), order)
+    clock = clock_of(order)
+    seconds = validation_seconds = 0.0
+    started = clock()
+    for step in range(order["rounds"]):
+        training.step(step)
         if (step + 1) % order["evalEvery"] and step + 1 < order["rounds"]:
             continue
-        seconds += time.perf_counter() - started
-        validation_loss = validate(lstm, linear, validation, vocabulary, order)
-        print(json.dumps({"round": step + 1, "seconds": seconds, "validationLoss": validation_loss}), flush=True)
-        if validation_loss <= order["target"]:
+        trained = clock()
+        losses = training.validate()
+        seconds, validation_seconds = seconds + trained - started, validation_seconds + clock() - trained
+        times = {"seconds": seconds, "validationSeconds": validation_seconds, "optimizerSeconds": training.optimizer_seconds}
+        print(json.dumps({"round": step + 1, **times, **losses}), flush=True)
+        if min(losses.values()) <= order["target"]:
             return
-        started = time.perf_counter()
+        started = clock()
 
 
 def main():
     path, order = sys.argv[1], json.loads(sys.argv[2])
     torch.set_num_threads(order["threads"])
     torch.manual_seed(order["seed"])
-    with open(path, encoding="utf-8", newline="") as file:
-        train(file.read(), order)
+    train(path, order)
 
 
 if __name__ == "__main__":

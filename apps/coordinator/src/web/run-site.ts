@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { currentModel, isReproducible, type Conductor } from '@troupe/conductor';
-import { shellQuote } from '@troupe/config';
+import { roundCharacters, shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
 import { createModelDownloads } from '../models/model-downloads.js';
 import type { GoingBack } from '../going-back.js';
@@ -88,14 +88,14 @@ export function createRunSite(options: RunSiteOptions): RunSite {
   let fixed: PlayModel | undefined;
   const current = (): PlayModel => fixed ?? { round: conductor.shell.round, parameters: currentModel(prepared.training) };
   const pastRuns = createPastRuns(prepared.folder.path, () => performance.now());
-  const roundCharacters = config.streams * config.window;
+  const characters = roundCharacters(config);
   const api = createApi({
     ...source,
     auth,
     mount,
     over,
     control: createControl({ conductor, back, report: record.report, reproducible: isReproducible(config) }),
-    metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
+    metrics: createMetrics({ conductor, board, roundCharacters: characters, runId, viewers: () => live.viewers }),
     playground: playgroundOf(options, current),
     models: createModelDownloads({
       ...{ folder: prepared.folder.path, parameters: layout.size, over },

@@ -1,4 +1,5 @@
 /** The top of the page: the state of the run in a few figures, and whether the coordinator answers. */
+import { roundCharacters } from '@troupe/protocol';
 import { isAverageBetter, lossOf, type EvaluationPoint } from '@troupe/run';
 import { computeFraction } from '../reading/curves.js';
 import { figuresOf } from '../reading/figures.js';
@@ -107,7 +108,7 @@ function drawFigures({ texts, format }: Page, { view, points, evaluations }: Das
   show('stat-validation', last && lossOf(last), format.loss);
   setText(the('stat-validation-note'), best && last ? validationNote({ texts, format }, last, best) : '');
   // Of a run that stands still, the speed of its last rounds would be wrong.
-  const figures = phase === 'paused' || phase === 'waiting' ? undefined : figuresOf(points, config.streams * config.window);
+  const figures = phase === 'paused' || phase === 'waiting' ? undefined : figuresOf(points, roundCharacters(config));
   show('stat-speed', figures?.charsPerSecond, format.compact);
   show('stat-round', figures?.roundMs, format.duration);
   const fraction = computeFraction(latest);

@@ -1,4 +1,5 @@
 /** `?wall`: the run on a screen that nobody touches, with large figures, changing samples and a ring of workers. */
+import { roundCharacters } from '@troupe/protocol';
 import { lossOf } from '@troupe/run';
 import { figuresOf } from '../reading/figures.js';
 import { NOTHING } from '../reading/format.js';
@@ -46,7 +47,7 @@ export function createWall(page: Page): Panel {
 function drawFigures({ texts, format }: Page, { view, points, evaluations }: DashboardState): void {
   const { name, runId, phase, rounds, workerCount, config, etaMs } = view!;
   const isStill = phase === 'paused' || phase === 'waiting' || phase === 'over';
-  const figures = isStill ? undefined : figuresOf(points, config.streams * config.window);
+  const figures = isStill ? undefined : figuresOf(points, roundCharacters(config));
   const write = (value: number | undefined, how: (n: number) => string): string => (value === undefined ? NOTHING : how(value));
   setText(the('wall-name'), name || runId);
   setClass(the('wall-phase'), `phase ${phase}`);

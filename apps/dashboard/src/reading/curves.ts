@@ -1,5 +1,5 @@
 /** Turns columns of points into what a chart draws: x values and curves over them, null where a curve has no value. */
-import type { TrainingConfig } from '@troupe/protocol';
+import { roundCharacters, type TrainingConfig } from '@troupe/protocol';
 import { roundSpeeds, type EvaluationPoint, type PointColumns, type RoundTiming } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 
@@ -76,7 +76,7 @@ export function speedPlot(
   { round, roundMs }: PointColumns,
   config: Pick<TrainingConfig, 'streams' | 'window'> | undefined,
 ): Plot {
-  return { x: round, curves: [config ? roundSpeeds(roundMs, config.streams * config.window) : round.map(() => null)] };
+  return { x: round, curves: [config ? roundSpeeds(roundMs, roundCharacters(config)) : round.map(() => null)] };
 }
 
 /** The fraction of a round's time that went into computing; undefined: unknown. */

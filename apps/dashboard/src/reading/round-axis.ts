@@ -1,4 +1,5 @@
 /** What the x axis of the training charts counts: rounds, characters, or the time since the start. */
+import { roundCharacters } from '@troupe/protocol';
 import type { LoggedEvent, PointColumns, RunView } from '@troupe/run';
 
 export const X_KINDS = ['rounds', 'characters', 'clock'] as const;
@@ -12,9 +13,9 @@ export interface RoundAxis {
 
 export const ROUND_AXIS: RoundAxis = { toX: (round) => round, toRound: (x) => x };
 
-/** Characters that the run has trained on: each round takes one window of every stream. */
-export function characterAxis({ streams, window }: Pick<RunView['config'], 'streams' | 'window'>): RoundAxis {
-  const perRound = streams * window;
+/** Characters that the run has trained on. */
+export function characterAxis(config: Parameters<typeof roundCharacters>[0]): RoundAxis {
+  const perRound = roundCharacters(config);
   return { toX: (round) => round * perRound, toRound: (x) => x / perRound };
 }
 

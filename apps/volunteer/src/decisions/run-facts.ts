@@ -53,6 +53,7 @@ const PHASES: readonly RunPhase[] = ['paused', 'waiting', 'over'];
 const CODED_BYTES: ReadonlyMap<unknown, Pick<Exchange, 'upBytes' | 'downBytes'>> = new Map([
   ['fp16', { upBytes: 2, downBytes: 2 }],
   ['int8', { upBytes: 1, downBytes: 2 }],
+  ['int8-both', { upBytes: 1, downBytes: 1 }],
   ['fp32', { upBytes: 4, downBytes: 4 }],
 ]);
 /** Of a run that has not said more. */

@@ -1,5 +1,5 @@
 /** The report of one or several runs: one HTML file that loads nothing and runs nothing. */
-import { shellQuote } from '@troupe/config';
+import { roundCharacters, shellQuote } from '@troupe/config';
 import { CURVE_COLOURS, drawChart, type ChartCurve, type ChartPalette } from '../chart/draw.js';
 import { findProblem } from '../finding.js';
 import type { RunHistory } from '../history.js';
@@ -137,7 +137,7 @@ function figures(history: RunHistory): string {
   const best = bestOf(evaluations);
   const last = evaluations.at(-1);
   const round = median(all.roundMs);
-  const perRound = config.streams * config.window;
+  const perRound = roundCharacters(config);
   const shown: readonly (readonly [name: string, value: string, note: string])[] = [
     ...(best ? [['Best validation', loss(lossOf(best)), `at round ${whole(best.round)}`] as const] : []),
     ...(last ? [['Last validation', loss(lossOf(last)), `at round ${whole(last.round)}`] as const] : []),
@@ -187,8 +187,7 @@ function charts(history: RunHistory): string {
     lossCurves(history, CURVE_COLOURS[0]),
     'Loss: training, smoothed; dashed: validation',
   );
-  const { streams, window } = history.run!.config;
-  const speeds = roundSpeeds(points.roundMs, streams * window);
+  const speeds = roundSpeeds(points.roundMs, roundCharacters(history.run!.config));
   const one = (title: string, unit: string, values: readonly number[]): string =>
     picture(title, unit, [{ colour: CURVE_COLOURS[0], points: points.round.map((at, i) => [at, values[i]] as const) }], title);
   const others = [
