@@ -19,6 +19,7 @@ import * as hostile from './parts/hostile.mjs';
 import * as joiners from './parts/joiners.mjs';
 import * as layerNorm from './parts/layer-norm.mjs';
 import * as crowd from './parts/crowd.mjs';
+import * as local from './parts/local.mjs';
 import * as manyWorkers from './parts/many-workers.mjs';
 import * as peers from './parts/peers.mjs';
 import * as quality from './parts/quality.mjs';
@@ -45,6 +46,7 @@ const PARTS = new Map(
     peers,
     crowd,
     codec,
+    local,
     joiners,
     'many-workers': manyWorkers,
     'slow-workers': slowWorkers,

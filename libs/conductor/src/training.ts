@@ -1,7 +1,7 @@
 /** Everything that the next round of a run depends on, new or from a checkpoint. */
 import { CheckpointError, trainedParameters, type Checkpoint, type CorpusIdentity } from '@troupe/checkpoint';
 import { contributionBytes } from '@troupe/collective';
-import { createStreams, type CorpusSplit, type Streams, type Vocabulary } from '@troupe/corpus';
+import { CorpusError, createStreams, type CorpusSplit, type Streams, type Vocabulary } from '@troupe/corpus';
 import {
   createLayout,
   dropoutKeyOf,
@@ -13,7 +13,7 @@ import {
   type ParameterLayout,
 } from '@troupe/model';
 import { createReplica, learningRateAt, snapshotBytes, type OptimizerState, type Replica } from '@troupe/optim';
-import { firstWindow, isLocal, LIMITS, roundOptimizer, type TrainingConfig } from '@troupe/protocol';
+import { firstWindow, isLocal, leaseBodyBytes, LIMITS, roundOptimizer, unitStreams, type TrainingConfig } from '@troupe/protocol';
 import { isAverageBetter, lossOf, type EvaluationPoint } from '@troupe/run';
 import { createStreamStates, type StreamStates } from './stream-states.js';
 
@@ -83,7 +83,7 @@ export function isReproducible({ leaseStreams }: TrainingConfig): boolean {
 
 /**
  * A training, new or from a checkpoint.
- * @throws ModelTooLarge; CheckpointError `mismatch` when the checkpoint does not belong to the text
+ * @throws ModelTooLarge; CorpusError `too_short`; CheckpointError `mismatch` when the checkpoint does not belong to the text
  * and the config, or its parameters are not those that were saved
  */
 export function createTraining({ checkpoint, initial, evaluateEvery, ...source }: TrainingSource): Training {
@@ -92,6 +92,7 @@ export function createTraining({ checkpoint, initial, evaluateEvery, ...source }
   const layout = createLayout(config.model);
   const stateFloats = stateSize(config.model);
   const streams = createStreams(split.train, config);
+  requireLongEnough(config, streams);
   const replica = startingReplica(config, layout, checkpoint, initial);
   if (checkpoint) requireSameRun(checkpoint, source, streams, replica);
   return {
@@ -222,10 +223,33 @@ export function requireFittingModel(config: TrainingConfig): void {
       `Use a smaller --hidden or --embedding, or fewer --layers${sgdFits ? ', or --optimizer sgd, for which this model fits' : ''}.`,
     );
   }
+  requireFittingLease(config, stateFloats);
   if (contributionBytes(shape, streams) <= LIMITS.bodyBytes) return;
   throw new ModelTooLarge(
     `the gradient and the hidden states of ${streams} streams do not fit into a message of ${LIMITS.bodyBytes} bytes`,
     'Use a smaller --batch, a smaller --hidden or fewer --layers.',
+  );
+}
+
+/** Of a track. */
+function requireFittingLease(config: TrainingConfig, stateFloats: number): void {
+  if (!isLocal(config)) return;
+  const { localSteps: steps, window } = config;
+  const streams = unitStreams(config);
+  if (leaseBodyBytes({ steps, streams, window, given: streams, stateFloats }) <= LIMITS.bodyBytes) return;
+  throw new ModelTooLarge(
+    `${steps} windows of the ${streams} streams of a track do not fit into a message of ${LIMITS.bodyBytes} bytes`,
+    'Use a smaller --local-steps or --window, or more --tracks.',
+  );
+}
+
+/** The streams of a lease start over at most once. */
+function requireLongEnough({ localSteps }: TrainingConfig, { windowsPerPass }: Streams): void {
+  if (localSteps <= windowsPerPass) return;
+  throw new CorpusError(
+    'too_short',
+    `each stream has ${windowsPerPass} windows, fewer than the ${localSteps} steps of a round`,
+    `Use --local-steps ${windowsPerPass} or less, a smaller --batch or --window, or a longer text.`,
   );
 }
 

@@ -1,6 +1,6 @@
 /** What the x axis of the training charts counts: rounds, characters, or the time since the start. */
 import { roundCharacters } from '@troupe/protocol';
-import type { LoggedEvent, PointColumns, RunView } from '@troupe/run';
+import type { LoggedEvent, PointColumns } from '@troupe/run';
 
 export const X_KINDS = ['rounds', 'characters', 'clock'] as const;
 export type XKind = (typeof X_KINDS)[number];
