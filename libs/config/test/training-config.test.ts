@@ -102,7 +102,7 @@ describe('a training config', () => {
 
   it.each<[unknown, string, string]>([
     [{ ...CONFIG, rounds: 0 }, 'rounds', 'must be a whole number from 1 to 100000000'],
-    [{ ...CONFIG, codec: 'fp8' }, 'codec', 'must be one of fp16, int8, fp32'],
+    [{ ...CONFIG, codec: 'fp8' }, 'codec', 'must be one of fp16, int8, int8-both, fp32'],
     [{ ...CONFIG, model: { ...CONFIG.model, dropout: 1 } }, 'model.dropout', 'must be a number of at least 0 and below 1'],
     [{ ...CONFIG, model: { ...CONFIG.model, tied: 'yes' } }, 'model.tied', 'must be true or false'],
     [{ ...CONFIG, optimizer: { ...CONFIG.optimizer, beta1: 1 } }, 'optimizer.beta1', 'must be a number from 0 to 0.9999'],
