@@ -27,8 +27,9 @@ const PLAIN = [
   'part.sha256', // Hex digits.
   'found.sha256',
   'enoughGib', // A number.
+  'windowsPerPass',
   'REPRODUCIBLE_ENGINE.name',
-  "option.default ?? choices?.[0, 'windowsPerPass'] ?? '1'", // Of the table of flags.
+  "option.default ?? choices?.[0] ?? '1'", // Of the table of flags.
 ];
 
 const COMMAND = /\b(?:troupe|npm|npx|node|iconv|head|sh|rm|mv|cp|cat|tr|split|unzip|apt|brew) /;
