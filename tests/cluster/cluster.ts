@@ -45,7 +45,6 @@ export const CONFIG: TrainingConfig = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
-  windowOffset: 0,
   leaseStreams: 0,
 };
 

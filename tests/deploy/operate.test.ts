@@ -62,7 +62,7 @@ function readSources(): Sources {
     if (ts.isTypeAliasDeclaration(node)) unions.set(node.name.text, literalsOf(node.type));
     if (
       ts.isClassDeclaration(node) &&
-      node.heritageClauses?.some((clause) => /\bError$/.test(clause.types[0].expression.getText(file)))
+      node.heritageClauses?.some((clause) => /\b(?:Error|RunReturns)$/.test(clause.types[0].expression.getText(file)))
     )
       for (const member of node.members.filter(ts.isPropertyDeclaration).filter(({ name }) => name.getText(file) === 'code')) {
         const { type, initializer } = member;
@@ -105,8 +105,8 @@ describe('what each message means', () => {
   });
 
   it('has every code of an error that a command can end with, and no others', () => {
-    // The first two have a table of their own, `troupe launch` shows faults of hosts in words, and the others end a link or an engine, not a command.
-    const elsewhere = ['ProtocolError', 'TokenRefused', 'Fault', 'OptimError', 'CollectiveError'];
+    // The first two have a table of their own, `troupe launch` shows faults of hosts in words, and the others end a link, an engine or a life of a run, not a command.
+    const elsewhere = ['ProtocolError', 'TokenRefused', 'Fault', 'OptimError', 'CollectiveError', 'RunRewound'];
     const known = new Set(codes.filter(({ by }) => !elsewhere.includes(by)).map(({ code }) => code));
     expect(known.size).toBeGreaterThan(50);
     expect([...new Set(rows('Error codes'))].sort()).toEqual([...known, 'internal'].sort());

@@ -38,7 +38,6 @@ const BASE: TrainingConfig = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
-  windowOffset: 0,
 };
 
 /** The size of leases follows speed, so rounding differs from run to run. */
@@ -60,7 +59,6 @@ export const LOCAL: TrainingConfig = {
   streams: 6,
   localSteps: 3,
   tracks: 3,
-  windowOffset: 2,
 };
 
 /** The same, to the bit. */
@@ -98,7 +96,7 @@ async function trainTracksAlone(config: TrainingConfig): Promise<readonly Float3
       inner.setParameters(outer.parameters);
       const ids = Array.from({ length: size }, (_, i) => track * size + i);
       for (let step = 0; step < localSteps; step++) {
-        const index = config.windowOffset + round * localSteps + step;
+        const index = round * localSteps + step;
         if (index % streams.windowsPerPass === 0) states[track].fill(0);
         engine.setParameters(inner.parameters);
         const { gradient, endStates } = await engine.gradient({

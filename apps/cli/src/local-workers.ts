@@ -41,7 +41,7 @@ export function planLocalWorkers(
     return { workers: fill(1), threads: threads ?? 1, why: 'workers of a reproducible run have one thread each' };
   }
   if (threads !== undefined) return { workers: fill(threads), threads, why: undefined };
-  if (isLocal({ localSteps })) return { workers: Math.min(fill(1), tracks), threads: 1, why: 'one per core, for a track each' };
+  if (isLocal({ localSteps })) return localTracks(cores, Math.min(fill(1), tracks), takesThreads(engine));
   if (!takesThreads(engine)) return { workers: fill(1), threads: 1, why: `${engine} takes one thread` };
   const most = Math.max(1, Math.floor(streams / STREAMS_PER_THREAD));
   if (cores === 1) return { workers: 1, threads: 1, why: 'it has one core' };
@@ -65,4 +65,10 @@ export function describeLocalWorkers({ workers, threads, why }: LocalWorkers): s
 export function localWorkerArguments(engine: EngineChoice, { threads }: LocalWorkers, number: number): string[] {
   const choosesItself = engine === 'auto' || engine === 'tfjs';
   return [`--engine=${engine}`, `--threads=${threads}`, ...(choosesItself && number > 1 ? ['--no-gpu'] : [])];
+}
+
+/** Tracks are computed apart, so workers share nothing until the end of a round. */
+function localTracks(cores: number, workers: number, takes: boolean): LocalWorkers {
+  const threads = takes ? Math.max(1, Math.floor(cores / workers)) : 1;
+  return { workers, threads, why: 'each computes whole tracks' };
 }

@@ -18,8 +18,8 @@ describe('the workers of one machine', () => {
     ['auto', { threads: 2 }, 16, run, '8 workers with 2 threads each on this machine'],
     ['auto', { threads: 16 }, 16, run, '1 worker with 16 threads on this machine'],
     ['auto', { workers: 2, threads: 3 }, 16, run, '2 workers with 3 threads each on this machine'],
-    ['auto', {}, 2, local, '2 workers on this machine (one per core, for a track each)'],
-    ['auto', {}, 16, local, '4 workers on this machine (one per core, for a track each)'],
+    ['auto', {}, 2, local, '2 workers on this machine (each computes whole tracks)'],
+    ['auto', {}, 16, local, '4 workers with 4 threads each on this machine (each computes whole tracks)'],
     ['webgpu', {}, 16, run, '1 worker on this machine (one for the GPU)'],
     ['tfjs', {}, 4, run, '4 workers on this machine (tfjs takes one thread)'],
   ] as const)('with %s and %j on %d cores for %j are %s', (engine, given, cores, config, words) => {

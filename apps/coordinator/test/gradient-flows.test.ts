@@ -7,7 +7,7 @@ const WINDOW = 8;
 
 const trainingOf = (rounds: number, cell = 'lstm', size = 1_000): Training =>
   ({
-    config: { streams: 1, window: WINDOW, rounds, model: { cell }, localSteps: 1, windowOffset: 0 },
+    config: { streams: 1, window: WINDOW, rounds, model: { cell }, localSteps: 1 },
     layout: { size },
     replica: { parameters: new Float32Array(1) },
     streams: { streamWindow: () => new Uint16Array(9) },

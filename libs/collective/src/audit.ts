@@ -95,6 +95,59 @@ function exactDifference(coded: Uint8Array, claim: Claim, computed: Recomputed, 
   return claim.lossSum === computed.lossSum ? undefined : `its loss is ${claim.lossSum} and not ${computed.lossSum} nats`;
 }
 
+/**
+ * How far two results of a lease are apart: the norm of the difference of their gradients, or of their end states, as a part of the norm of
+ * what was computed; the larger of both.
+ */
+export function distanceOf(shape: AuditShape, claim: Claim, computed: Recomputed): number {
+  const segments = segmentsAsSent(shape);
+  const memory = createVectorMemory(0);
+  const coded = encoded(shape, segments, claim, computed.gradient, memory);
+  const squares = squaresOf(shape, segments, claim.bytes, coded, memory);
+  const states = { difference: 0, own: 0 };
+  addSquares(states, floatsAt(claim.bytes, bytesOf(segments), computed.endStates.length), computed.endStates);
+  const apart = (difference: number, own: number): number => (difference === 0 ? 0 : Math.sqrt(difference / own));
+  const [difference, own] = [
+    squares.reduce((sum, each) => sum + each.difference, 0),
+    squares.reduce((sum, each) => sum + each.own, 0),
+  ];
+  const most = Math.max(apart(difference, own), apart(states.difference, states.own));
+  return Number.isNaN(most) ? Infinity : most;
+}
+
+/** Of what a track computes: engines drift apart over its steps, so that only gross differences are lies. */
+const TRACK_SOUND = 0.25;
+const TRACK_WRONG = 0.75;
+/** Engines differ in every step, and the probe in the first one alone. */
+const TRACK_FACTOR = 4;
+
+/**
+ * What an audit of a track says. The optimizer of a track amplifies rounding: where a gradient is near zero, its sign decides the step.
+ * @param distance of the claim from what the coordinator computes
+ * @param probe distance of what the coordinator computes from parameters that differ in the last bits
+ */
+export function trackVerdict(distance: number, probe: number): 'sound' | 'unknown' | 'wrong' {
+  const drift = TRACK_FACTOR * probe;
+  if (distance >= Math.max(TRACK_WRONG, drift)) return 'wrong';
+  return distance <= Math.max(OF_NORM, Math.min(drift, TRACK_SOUND)) ? 'sound' : 'unknown';
+}
+
+function squaresOf(
+  shape: AuditShape,
+  segments: readonly Segment[],
+  claimed: Uint8Array,
+  coded: Uint8Array,
+  memory: VectorMemory,
+): readonly { difference: number; own: number }[] {
+  const reader = createSegmentReader(shape, memory);
+  const squares = Array.from(shape.tensorSizes, () => ({ difference: 0, own: 0 }));
+  for (const segment of segments) {
+    const [theirs, ours] = [claimed, coded].map((body) => decoded(reader.read(segment, partOf(body, segment)), memory));
+    addSquares(squares[segment.tensor], theirs, ours);
+  }
+  return squares;
+}
+
 function gradientDifference(
   shape: AuditShape,
   segments: readonly Segment[],
@@ -102,12 +155,7 @@ function gradientDifference(
   coded: Uint8Array,
   memory: VectorMemory,
 ): string | undefined {
-  const reader = createSegmentReader(shape, memory);
-  const squares = Array.from(shape.tensorSizes, () => ({ difference: 0, own: 0 }));
-  for (const segment of segments) {
-    const [theirs, ours] = [claimed, coded].map((body) => decoded(reader.read(segment, partOf(body, segment)), memory));
-    addSquares(squares[segment.tensor], theirs, ours);
-  }
+  const squares = squaresOf(shape, segments, claimed, coded, memory);
   const whole = squares.reduce((sum, { own }) => sum + own, 0);
   const difference = squares.reduce((sum, each) => sum + each.difference, 0);
   // A gradient of zeros differs from any other by infinitely much of its norm; rounding may make one of two tiny ones zero.

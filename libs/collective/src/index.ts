@@ -1,4 +1,4 @@
-export { claimOf, differenceOf, type AuditShape, type Claim, type Recomputed } from './audit.js';
+export { claimOf, differenceOf, distanceOf, trackVerdict, type AuditShape, type Claim, type Recomputed } from './audit.js';
 export {
   createSegmentReader,
   createSegmentWriter,

@@ -1,6 +1,14 @@
 import { GRADIENT_CODECS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
-import { claimOf as claimed, differenceOf, segmentsOf, type Claim, type Recomputed } from '../src/index.js';
+import {
+  claimOf as claimed,
+  differenceOf,
+  distanceOf,
+  segmentsOf,
+  trackVerdict,
+  type Claim,
+  type Recomputed,
+} from '../src/index.js';
 import { encoded } from './coded.js';
 
 const shape = (codec: (typeof GRADIENT_CODECS)[number]) => ({ codec, tensorSizes: [20_000, 40, 3_000], stateFloats: 8, seed: 5 });
@@ -61,5 +69,36 @@ describe.each(GRADIENT_CODECS)('an audit in %s', (codec) => {
   it.each(Object.entries(LIES))('finds a contribution %s', (_, lie) => {
     expect(difference(lie)).toMatch(/gradient|state|loss/);
     expect(difference(lie, true)).toMatch(/gradient|state|loss/);
+  });
+});
+
+describe('what an audit of a track says', () => {
+  it.each([
+    [0.01, 0, 'sound'],
+    // Engines that drift apart as the probe does.
+    [0.2, 0.06, 'sound'],
+    [0.2, 0.01, 'unknown'],
+    [0.5, 0.3, 'unknown'],
+    // A gradient of zeros, and one with its sign flipped.
+    [1, 0.05, 'wrong'],
+    [2, 0.05, 'wrong'],
+    // In chaos nobody can tell.
+    [1, 0.4, 'unknown'],
+    [Infinity, 0, 'wrong'],
+  ] as const)('of a claim at a distance of %s, where the probe is at %s, is that it is %s', (distance, probe, verdict) => {
+    expect(trackVerdict(distance, probe)).toBe(verdict);
+  });
+
+  it.each(['fp16', 'int8-both'] as const)('rests on distances as parts of the norm, in %s', (codec) => {
+    const distance = (factor: number) => {
+      const sent = { ...honest, gradient: gradient.map((value) => value * factor) };
+      return distanceOf(shape(codec), claimOf(codec, sent), honest);
+    };
+    expect(distance(1)).toBeLessThan(0.01);
+    expect(distance(1.5)).toBeCloseTo(0.5, 1);
+    expect(distance(-1)).toBeCloseTo(2, 1);
+    expect(distance(0)).toBeCloseTo(1, 5);
+    const states = { ...honest, endStates: endStates.map((value) => -value) };
+    expect(distanceOf(shape(codec), claimOf(codec, states), honest)).toBeCloseTo(2, 5);
   });
 });

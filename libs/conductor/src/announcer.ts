@@ -1,12 +1,16 @@
 /** Turns events into the news that people and the record of the run receive. */
-import type { TrainingConfig } from '@troupe/protocol';
+import { learningRateAt } from '@troupe/optim';
+import { isLocal, type TrainingConfig } from '@troupe/protocol';
 import { decisionText, isWarnedOf, waitingText, type RunEvent } from '@troupe/run';
 import type { ConductorEvent, Outcome, WorkerMessage } from './events.js';
 import { createProgress } from './progress.js';
 import type { Roster } from './roster.js';
+import type { Knobs } from './training.js';
 
 export interface AnnouncerOptions {
   readonly config: TrainingConfig;
+  /** As they are now. */
+  readonly knobs: Pick<Knobs, 'learningRate'>;
   readonly roster: Pick<Roster, 'connected' | 'timing'>;
   readonly startMs: number;
 }
@@ -14,7 +18,7 @@ export interface AnnouncerOptions {
 /** The news in an event, or undefined when it contains none. `over`: whether the run is. */
 export type Announcer = (event: ConductorEvent, nowMs: number, over: boolean) => RunEvent | undefined;
 
-export function createAnnouncer({ config, roster, startMs }: AnnouncerOptions): Announcer {
+export function createAnnouncer({ config, knobs, roster, startMs }: AnnouncerOptions): Announcer {
   const progress = createProgress(startMs);
   let computed = 0;
 
@@ -56,7 +60,7 @@ export function createAnnouncer({ config, roster, startMs }: AnnouncerOptions): 
   }
 
   function ofRound({ update, readyWorkers }: Extract<ConductorEvent, { type: 'updated' }>, nowMs: number): RunEvent {
-    const { round, tokens, lossSum, gradientNorm, clipScale, learningRate } = update;
+    const { round, tokens, lossSum, gradientNorm, clipScale } = update;
     const { roundMs, charsPerSecond } = progress.add(tokens, nowMs);
     computed++;
     const left = config.rounds - (round + 1);
@@ -67,7 +71,10 @@ export function createAnnouncer({ config, roster, startMs }: AnnouncerOptions): 
       trainLoss: lossSum / tokens,
       gradientNorm,
       clipScale,
-      learningRate,
+      // In a local run people set that of the tracks.
+      learningRate: isLocal(config)
+        ? learningRateAt(config.schedule, knobs.learningRate, round, config.rounds)
+        : update.learningRate,
       roundMs,
       charsPerSecond,
       etaMs: (left * (nowMs - startMs)) / computed,

@@ -21,7 +21,7 @@ export interface AuditsParts {
 
 /** Audits that wait for the auditor or run. Each holds a copy of the parameters. */
 const MOST_JOBS = 16;
-/** An auditor that does not answer by then has failed. */
+/** An auditor that does not answer by then has failed. For each window of a lease. */
 const AUDIT_MS = 120_000;
 
 export class Audits {
@@ -95,8 +95,9 @@ export class Audits {
   }
 
   async #inTime<T>(job: Promise<T>): Promise<T> {
-    const late = aborted(this.#parts.ports.deadline(AUDIT_MS)).then(() => {
-      throw new Error(`the auditor did not answer within ${AUDIT_MS / 1000} s`);
+    const ms = AUDIT_MS * this.#parts.training.config.localSteps;
+    const late = aborted(this.#parts.ports.deadline(ms)).then(() => {
+      throw new Error(`the auditor did not answer within ${ms / 1000} s`);
     });
     return Promise.race([job, late]);
   }

@@ -187,7 +187,7 @@ class RunConductor implements Conductor {
     this.#roster = createRoster(startMs);
     const { credits = createCreditLedger() } = options;
     this.#credits = createCreditBook({ ledger: credits, roster: this.#roster, report: (event) => ports.report(event) });
-    this.#announcer = createAnnouncer({ config: training.config, roster: this.#roster, startMs });
+    this.#announcer = createAnnouncer({ config: training.config, knobs: training.knobs, roster: this.#roster, startMs });
     this.#control = createControlServer(options, reduce, this.#roster, this.#put);
     const state = createRunState(runSettings(options), training.round, training.roundsAboveLimit);
     this.#snapshots = this.#createSnapshots();
@@ -473,7 +473,7 @@ function runSettings({
   auditor,
   ports,
 }: ConductorOptions): RunSettings {
-  const { rounds, window, localSteps, windowOffset } = config;
+  const { rounds, window, localSteps } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
   return {
     streams: config.streams,
@@ -482,7 +482,6 @@ function runSettings({
     leaseStreams: unitStreams(config),
     windowsPerPass: streams.windowsPerPass,
     localSteps,
-    windowOffset,
     ...loss,
     ...cadences,
     topology: topology ?? 'auto',

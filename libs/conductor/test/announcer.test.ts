@@ -13,7 +13,7 @@ const news = { event: 'worker', workerId: 'w1', name: 'Ann', workers: 5 };
 
 let announce: Announcer;
 beforeEach(() => {
-  announce = createAnnouncer({ config: CONFIG, roster, startMs: 0 });
+  announce = createAnnouncer({ config: CONFIG, knobs: CONFIG, roster, startMs: 0 });
 });
 
 const told = (event: ConductorEvent, over = false) => announce(event, 0, over);

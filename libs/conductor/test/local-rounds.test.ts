@@ -7,11 +7,11 @@ const LOCAL = { localSteps: 8, tracks: 3 };
 
 describe('a lease of a local round', () => {
   it('holds the windows of all steps, one after the other', () => {
-    const training = smallTraining({ config: { ...LOCAL, windowOffset: 2 } });
+    const training = smallTraining({ config: LOCAL });
     const { windows } = leaseWindows(training, 1, [0, 2]);
     expect(windows).toHaveLength(8 * 2);
-    expect([...windows[0]]).toEqual([...training.streams.streamWindow(0, 10)]);
-    expect([...windows[3]]).toEqual([...training.streams.streamWindow(2, 11)]);
+    expect([...windows[0]]).toEqual([...training.streams.streamWindow(0, 8)]);
+    expect([...windows[3]]).toEqual([...training.streams.streamWindow(2, 9)]);
   });
 
   it('names the step before which its streams start over, and begins with zeros where a pass does', () => {

@@ -255,11 +255,6 @@ const TRAINING_FIELDS = {
       help: 'with --local-steps: momentum of the step with the mean difference',
     },
   },
-  /**
-   * What is added to round * localSteps to give the first window of a round. Not 0 in a run that was resumed with other localSteps: its
-   * streams go on where they were.
-   */
-  windowOffset: { type: 'whole', min: 0, max: LIMITS.windows, default: 0, optional: true },
   seed: {
     type: 'whole',
     min: 0,
@@ -354,6 +349,12 @@ export const TRAINING = {
       holds: ({ leaseStreams, streams }: TrainingConfig) => leaseStreams <= streams,
     },
     {
+      field: 'rounds',
+      problem: ({ localSteps }: TrainingConfig) =>
+        `must be at most ${Math.floor(LIMITS.windows / localSteps)} with --local-steps ${localSteps}`,
+      holds: ({ rounds, localSteps }: TrainingConfig) => rounds * localSteps <= LIMITS.windows,
+    },
+    {
       field: 'tracks',
       problem: 'has no effect unless --local-steps is above 1',
       holds: (config: TrainingConfig) => isLocal(config) || config.tracks === 0,
@@ -426,11 +427,8 @@ export function roundCharacters({
 }
 
 /** The first window of a round, counted from the start of the text: the window of its streams, modulo those in a pass. */
-export function firstWindow(
-  { localSteps, windowOffset }: Pick<TrainingConfig, 'localSteps' | 'windowOffset'>,
-  round: number,
-): number {
-  return windowOffset + round * localSteps;
+export function firstWindow({ localSteps }: Pick<TrainingConfig, 'localSteps'>, round: number): number {
+  return round * localSteps;
 }
 
 /** The optimizer with which replicas take the step of a round. */

@@ -19,7 +19,6 @@ const CONFIG: TrainingConfig = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
-  windowOffset: 0,
 };
 const withModel = (model: object) => parseTrainingConfig({ ...CONFIG, model: { ...CONFIG.model, ...model } });
 
@@ -30,7 +29,7 @@ describe('a training config', () => {
 
   it('gets defaults for embedding, both dropouts, layer normalisation, forget bias, lease size, average and local rounds when an older release omits them', () => {
     const { forgetBias: _, leaseStreams: __, ema: ___, localSteps: ____, tracks: _____, ...rest } = CONFIG;
-    const { outerLearningRate, outerMomentum, windowOffset, ...older } = rest;
+    const { outerLearningRate, outerMomentum, ...older } = rest;
     const model = { cell: 'lstm', layers: 2, hidden: 256, vocabulary: 65 };
     expect(parseTrainingConfig({ ...older, model })).toEqual({
       ok: true,
@@ -44,7 +43,6 @@ describe('a training config', () => {
         tracks: 0,
         outerLearningRate,
         outerMomentum,
-        windowOffset,
       },
     });
   });

@@ -21,7 +21,6 @@ const config = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
-  windowOffset: 0,
 } as const;
 
 /** One valid message of every type. */

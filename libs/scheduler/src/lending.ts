@@ -523,7 +523,7 @@ function grantLease(
     state.units[index].lent = true;
     refreshUncovered(state, index);
   }
-  const audit = chooseAudit(state, worker, id, nowMs);
+  const audit = chooseAudit(state, worker, id, lease.deadlineAtMs);
   effects.push({ type: 'lease', workerId: worker.id, leaseId: id, round: state.round, streams, states, deadlineMs, audit });
   return charactersSoFar;
 }
@@ -531,8 +531,8 @@ function grantLease(
 /** Where the hidden states of the unit come from: see `states` of the effect `lease`. */
 function stateSource({ round, settings, units }: RunState, workerId: string, index: number): string {
   const { holder, lent, streams } = units[index];
-  const { windowsPerPass, localSteps = 1, windowOffset = 0 } = settings;
-  const wraps = (windowOffset + round * localSteps) % windowsPerPass === 0;
+  const { windowsPerPass, localSteps = 1 } = settings;
+  const wraps = (round * localSteps) % windowsPerPass === 0;
   const source = wraps ? 'z' : holder === workerId && !lent ? 'h' : 'g';
   return streams.length === 1 ? source : source.repeat(streams.length);
 }

@@ -22,8 +22,6 @@ export interface RunSettings extends LossLimits {
   readonly windowsPerPass: number;
   /** Windows of a stream in a round, H; default 1. */
   readonly localSteps?: number;
-  /** Number of the first window of round 0; default 0. */
-  readonly windowOffset?: number;
   /** In rounds; 0 = only at the end. */
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;

@@ -428,6 +428,7 @@ function audited(state: RunState, input: Input<'audited'>, nowMs: number, effect
   closeAudit(state, leaseId);
   if (worker && verdict === 'sound') notePassed(worker, round);
   if (worker && verdict === 'wrong') banWorker(worker, reason, effects);
+  if (worker && verdict === 'unknown') worker.trust.doubted = true;
   closeDeparted(state, workerId, leaseId);
   // It may have waited for the auditor.
   if (!hasEnded(state)) lendUncovered(state, nowMs, effects);

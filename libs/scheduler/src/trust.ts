@@ -18,9 +18,11 @@ const MOST_UNAUDITED = 64;
 const MOST_ROUNDS_UNAUDITED = 64;
 /** The most rounds between checkpoints while something counts that is not audited: the run may have to go back to one. */
 const GUARD_ROUNDS = 50;
+/** Of local rounds, which are long, so many. */
+const GUARD_LEAST_ROUNDS = 4;
 /** Audits that are granted and not decided. An auditor that is slower than the workers would otherwise fall behind without end. */
 const OPEN_AUDITS = 8;
-/** An audit that is not decided by then is forgotten: its lease never came, or the auditor does not answer. */
+/** An audit that is not decided so long after its lease was due is forgotten: its lease never came, or the auditor does not answer. */
 const FORGOTTEN_MS = 120_000;
 /** Workers that have left and whose audits are not decided. */
 const MOST_DEPARTED = 64;
@@ -62,10 +64,10 @@ function isOverdue({ audits, round }: RunState, { trust }: WorkerRecord): boolea
 }
 
 /** Decides whether the lease that is about to be granted is audited, and notes it. */
-export function chooseAudit(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number): AuditMode {
+export function chooseAudit(state: RunState, worker: WorkerRecord, leaseId: string, deadlineAtMs: number): AuditMode {
   const { audits, round } = state;
   const mode = modeOf(state, worker);
-  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round, mode, sinceMs: nowMs });
+  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round, mode, sinceMs: deadlineAtMs });
   return mode;
 }
 
@@ -163,7 +165,9 @@ export function noteCounted(
 
 /** The round is open, and nothing of it is in the parameters yet. */
 function guard(state: RunState, effects: RunEffect[]): void {
-  if (state.round - state.audits.guardedRound >= GUARD_ROUNDS) pushCheckpoint(state, effects);
+  const { localSteps = 1 } = state.settings;
+  if (state.round - state.audits.guardedRound >= Math.max(GUARD_LEAST_ROUNDS, GUARD_ROUNDS / localSteps))
+    pushCheckpoint(state, effects);
 }
 
 /** While the loss is above the limit, the checkpoint of before stays the last one, so that the run can continue from there. */

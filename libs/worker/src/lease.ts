@@ -14,6 +14,8 @@ import {
   brief,
   decodeLeaseBody,
   firstWindow,
+  isLocal,
+  ProtocolError,
   sentence,
   type DeclineCode,
   type LeaseContent,
@@ -159,11 +161,23 @@ function createOutgoing({ member, isOvertaken }: LeaseContext, lease: MessageOf<
   };
 }
 
+/** @throws ProtocolError `invalid_message` */
+function requireLocalParts(config: TrainingConfig, { local }: MessageOf<'lease'>, learningRates: Float32Array): void {
+  const hasParts = (local !== undefined) === isLocal(config);
+  if (hasParts && (local?.wrapStep ?? 0) < config.localSteps && learningRates.every((rate) => Number.isFinite(rate))) return;
+  throw new ProtocolError(
+    'invalid_message',
+    'a lease does not fit the steps that tracks of this run take',
+    'Check that the coordinator is of the same version.',
+  );
+}
+
 /** @returns its content with the states of all streams; undefined when this worker does not hold a state that the lease counts on */
 function readLease({ config, held }: LeaseContext, { lease, body }: LeaseOrder): LeaseContent | undefined {
   const shape = leaseShape(lease, config);
   const { streams, stateFloats: floats } = shape;
   const { states: sent, ...content } = decodeLeaseBody(shape, body);
+  requireLocalParts(config, lease, content.learningRates);
   const states = new Float32Array(streams * floats);
   let next = 0;
   for (let i = 0; i < streams; i++) {

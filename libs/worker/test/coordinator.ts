@@ -38,7 +38,6 @@ export const CONFIG: TrainingConfig = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
-  windowOffset: 0,
 };
 
 /** Time passes only when the test advances it. */

@@ -12,7 +12,7 @@ const MODEL = modelConfig({ hidden: 2, vocabulary: 3 });
 const WINDOW = 2;
 const layout = createLayout(MODEL);
 const stateFloats = stateSize(MODEL);
-const config = { model: MODEL, window: WINDOW, seed: 1, streams: 2, localSteps: 1, windowOffset: 0 };
+const config = { model: MODEL, window: WINDOW, seed: 1, streams: 2, localSteps: 1 };
 
 let contributed: Contribution[];
 let sent: Message[];
@@ -196,5 +196,31 @@ describe('a held hidden state', () => {
     // The contribution replaced it by the state before round 5.
     expect(await computeLease(context, order(0, 4, 'h'), replica.digest())).toMatchObject({ kind: 'declined', code: 'no_state' });
     expect(contributed).toHaveLength(1);
+  });
+});
+
+it.each([
+  ['a run that is not local', { clip: 1 }, 1],
+  ['a local run, without them', undefined, 4],
+  ['a local run, with a step that it does not take', { clip: 1, wrapStep: 4 }, 4],
+])('a lease with the parts of local rounds in %s breaks the session', async (_, local, localSteps) => {
+  const local4 = { ...config, localSteps };
+  const context = {
+    ...exact,
+    config: local4 as never,
+    engine,
+    member,
+    held: new Map(),
+    nowMs: () => 0,
+    isOvertaken: () => false,
+  };
+  const windows = Array.from({ length: localSteps }, () => Uint16Array.of(0, 1, 2));
+  const shape = { steps: localSteps, streams: 1, window: WINDOW, given: 0, stateFloats };
+  const learningRates = localSteps > 1 ? windows.map(() => 0.1) : [];
+  const body = encodeLeaseBody(shape, { windows, states: [], learningRates });
+  const lease = { ...order(0, 0, 'z').lease, ...(local && { local }) };
+  await expect(computeLease(context, { lease, body }, '')).rejects.toMatchObject({
+    name: 'ProtocolError',
+    code: 'invalid_message',
   });
 });
