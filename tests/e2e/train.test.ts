@@ -12,7 +12,7 @@ afterAll(async () => {
   await fs.rm(cwd, { recursive: true, force: true });
 });
 
-/** So many that a test can disturb a run of them before it is complete. */
+/** Enough for a test to disturb a run before it is complete. */
 const ROUNDS = 300;
 
 /** Without the measurement of engines, which takes half a second a worker; the reference and one other run have it. */

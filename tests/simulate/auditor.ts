@@ -10,17 +10,18 @@ import type { Host } from './host.js';
 const CHARS_PER_SECOND = 500;
 
 export function createSimulatedAuditor(config: TrainingConfig, host: Host): Auditor {
-  const { model, streams, window, localSteps, codec, seed, leaseStreams } = config;
+  const { model, streams, window, codec, seed, leaseStreams } = config;
   const tensorSizes = createLayout(model).tensors.map(({ size }) => size);
   const shape = { codec, seed, tensorSizes, stateFloats: stateSize(model) };
   const engine = createReferenceEngine(model, { maxStreams: streams, maxWindow: window });
   let queue: Promise<unknown> = Promise.resolve();
   const optimizer = createReplica({ size: createLayout(model).size, optimizer: config.optimizer });
-  const compute = async ({ parameters, batch, local }: VerifyJob): Promise<Gradient> => {
-    const { streams: count, window: characters } = batch;
-    await host.sleep((count * characters * localSteps * 1000) / CHARS_PER_SECOND);
+  const compute = async ({ parameters, ...job }: VerifyJob): Promise<Gradient> => {
+    const windows = job.local ? job.local.steps : [job.batch];
+    const characters = windows.reduce((sum, each) => sum + each.streams * each.window, 0);
+    await host.sleep((characters * 1000) / CHARS_PER_SECOND);
     engine.setParameters(parameters);
-    return local ? (await takeLocalSteps(parameters, local, { engine, optimizer }))! : engine.gradient(batch);
+    return job.local ? (await takeLocalSteps(parameters, job.local, { engine, optimizer }))! : engine.gradient(job.batch);
   };
   const audit = async ({ claim, ...job }: AuditJob): Promise<AuditFinding> => {
     const reason = differenceOf(shape, claim, await compute(job), leaseStreams > 0);

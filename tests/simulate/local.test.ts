@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createSimulation } from './simulation.js';
-import { truthOf } from './storm.js';
+import { finishDespiteKills, truthOf } from './storm.js';
 import { LOCAL, REPRODUCIBLE_LOCAL } from './training.js';
 
 const ROUNDS = 30;
@@ -21,14 +21,7 @@ describe('a run with local rounds', () => {
     const config = { ...REPRODUCIBLE_LOCAL, rounds: ROUNDS };
     const truth = await truthOf(config);
     for (const workers of [[700], [300, 90], [200, 150, 100, 400, 50]]) {
-      const simulation = createSimulation({ seed: workers.length, config, workers, truth });
-      const { clock, coordinator } = simulation;
-      simulation.boot();
-      clock.after(2_500, 'kill', () => simulation.workers.at(-1)!.crash());
-      clock.after(4_000, 'back', () => simulation.workers.at(-1)!.boot());
-      clock.after(3_000, 'kill', () => coordinator.crash());
-      clock.after(3_500, 'back', coordinator.boot);
-      await simulation.finish();
+      const simulation = await finishDespiteKills({ seed: workers.length, config, workers, truth });
       expect(simulation.audit.files.size).toBeGreaterThan(2);
       expect(simulation.audit.files.get(String(ROUNDS))).toEqual(truth.files!.get(String(ROUNDS)));
     }

@@ -1,7 +1,7 @@
 import { GRADIENT_CODECS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import { createSimulation, type Simulation } from './simulation.js';
-import { truthOf } from './storm.js';
+import { finishDespiteKills, truthOf } from './storm.js';
 import { BY_SPEED, REPRODUCIBLE } from './training.js';
 import type { SimulatedWorker } from './worker.js';
 
@@ -36,14 +36,7 @@ describe.each(GRADIENT_CODECS)('a reproducible run in %s', (codec) => {
     const config = { ...REPRODUCIBLE, codec, rounds: 40 };
     const truth = await truthOf(config);
     for (const workers of [[700], [300, 90], [200, 150, 100, 400, 50]]) {
-      const simulation = createSimulation({ seed: workers.length, config, workers, truth });
-      const { clock, coordinator } = simulation;
-      simulation.boot();
-      clock.after(2_500, 'kill', () => simulation.workers.at(-1)!.crash());
-      clock.after(4_000, 'back', () => simulation.workers.at(-1)!.boot());
-      clock.after(3_000, 'kill', () => coordinator.crash());
-      clock.after(3_500, 'back', coordinator.boot);
-      await simulation.finish();
+      const simulation = await finishDespiteKills({ seed: workers.length, config, workers, truth });
       // The audit compares every round and file with the undisturbed run. This checks that there
       // were files at all.
       expect(simulation.audit.files.size).toBeGreaterThan(3);

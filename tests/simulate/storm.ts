@@ -54,6 +54,20 @@ async function computeInPeace(config: TrainingConfig): Promise<Truth> {
   return { parameters: Array.from({ length: config.rounds + 1 }, (_, round) => parameters.get(round)!), tolerance: 0, files };
 }
 
+/** Runs to the end, although the last worker and the coordinator are killed and come back. */
+export async function finishDespiteKills(options: Parameters<typeof createSimulation>[0]): Promise<Simulation> {
+  const simulation = createSimulation(options);
+  const { clock, coordinator } = simulation;
+  const last = simulation.workers.at(-1)!;
+  simulation.boot();
+  clock.after(2_500, 'kill', () => last.crash());
+  clock.after(4_000, 'back', () => last.boot());
+  clock.after(3_000, 'kill', () => coordinator.crash());
+  clock.after(3_500, 'back', coordinator.boot);
+  await simulation.finish();
+  return simulation;
+}
+
 export interface Weathered {
   readonly simulation: Simulation;
   /** The faults that struck it, in order. */

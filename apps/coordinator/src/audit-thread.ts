@@ -31,7 +31,7 @@ async function find(job: AuditJob): Promise<AuditFinding> {
   if (first === undefined) return { verdict: 'sound', reason: '' };
   second ??= open('wasm');
   const again = await compute(await second, job);
-  if (job.local && !reproducible) return findInTrack(job, computed, again);
+  if (job.local && !reproducible) return findInTrack(job, computed, again, await second);
   const reason = differenceOf(shape, job.claim, again, reproducible);
   if (reason !== undefined && (reproducible || (await isStable(await second, job, again)))) return { verdict: 'wrong', reason };
   if (reason !== undefined) return { verdict: 'unknown', reason: 'rounding alone changes this gradient as much' };
@@ -39,9 +39,9 @@ async function find(job: AuditJob): Promise<AuditFinding> {
 }
 
 /** The closer of both computations counts. */
-async function findInTrack(job: AuditJob, computed: Recomputed, again: Recomputed): Promise<AuditFinding> {
+async function findInTrack(job: AuditJob, computed: Recomputed, again: Recomputed, engine: Engine): Promise<AuditFinding> {
   const distance = Math.min(distanceOf(shape, job.claim, computed), distanceOf(shape, job.claim, again));
-  const probe = distanceOf(shape, claimOf(shape, job.claim, await computePerturbed(await second!, job)), again);
+  const probe = distanceOf(shape, claimOf(shape, job.claim, await computePerturbed(engine, job)), again);
   const verdict = trackVerdict(distance, probe);
   if (verdict === 'sound') return { verdict, reason: '' };
   return { verdict, reason: `its track is off by ${(100 * distance).toPrecision(3)} % of the way that it went` };
@@ -59,12 +59,14 @@ function computePerturbed(engine: Engine, job: AuditJob): Promise<Recomputed> {
 }
 
 /** A large lease is computed in parts, which are summed in float64; a track cannot be divided. */
-async function compute(engine: Engine, { parameters, batch, local }: VerifyJob): Promise<Recomputed> {
+async function compute(engine: Engine, job: VerifyJob): Promise<Recomputed> {
+  const { parameters } = job;
   engine.setParameters(parameters);
-  if (local) {
+  if (job.local) {
     inner ??= createReplica({ size: parameters.length, optimizer });
-    return (await takeLocalSteps(parameters, local, { engine, optimizer: inner }))!;
+    return (await takeLocalSteps(parameters, job.local, { engine, optimizer: inner }))!;
   }
+  const { batch } = job;
   if (batch.streams <= maxStreams) {
     const { gradient, endStates, lossSum } = await engine.gradient(batch);
     return { gradient: gradient.slice(), endStates: endStates.slice(), lossSum };

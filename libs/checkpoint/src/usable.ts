@@ -3,7 +3,7 @@ import type { Checkpoint } from './checkpoint.js';
 import { CheckpointError, TAKE_ANOTHER } from './errors.js';
 
 /**
- * Checks that a run can continue from these numbers. The file may be whole all the same: whoever wrote it computed them wrongly.
+ * Checks that a run can continue from these numbers. They may be wrong in a file that is whole: then they were wrong before they were written.
  * @throws CheckpointError `unusable` if a weight, a state or a value of the optimizer is not finite, or no cell reaches a state
  */
 export function requireUsable(checkpoint: Checkpoint): void {

@@ -106,13 +106,20 @@ export function distanceOf(shape: AuditShape, claim: Claim, computed: Recomputed
   const squares = squaresOf(shape, segments, claim.bytes, coded, memory);
   const states = { difference: 0, own: 0 };
   addSquares(states, floatsAt(claim.bytes, bytesOf(segments), computed.endStates.length), computed.endStates);
-  const apart = (difference: number, own: number): number => (difference === 0 ? 0 : Math.sqrt(difference / own));
-  const [difference, own] = [
-    squares.reduce((sum, each) => sum + each.difference, 0),
-    squares.reduce((sum, each) => sum + each.own, 0),
-  ];
-  const most = Math.max(apart(difference, own), apart(states.difference, states.own));
+  const most = Math.max(
+    ...[total(squares), states].map(({ difference, own }) => (difference === 0 ? 0 : Math.sqrt(difference / own))),
+  );
   return Number.isNaN(most) ? Infinity : most;
+}
+
+/** Sums of squares: of differences, and of what was computed. */
+interface Squares {
+  difference: number;
+  own: number;
+}
+
+function total(squares: readonly Squares[]): Squares {
+  return squares.reduce((sum, each) => ({ difference: sum.difference + each.difference, own: sum.own + each.own }));
 }
 
 /** Of what a track computes: engines drift apart over its steps, so that only gross differences are lies. */
@@ -132,13 +139,14 @@ export function trackVerdict(distance: number, probe: number): 'sound' | 'unknow
   return distance <= Math.max(OF_NORM, Math.min(drift, TRACK_SOUND)) ? 'sound' : 'unknown';
 }
 
+/** Of each tensor. */
 function squaresOf(
   shape: AuditShape,
   segments: readonly Segment[],
   claimed: Uint8Array,
   coded: Uint8Array,
   memory: VectorMemory,
-): readonly { difference: number; own: number }[] {
+): readonly Squares[] {
   const reader = createSegmentReader(shape, memory);
   const squares = Array.from(shape.tensorSizes, () => ({ difference: 0, own: 0 }));
   for (const segment of segments) {
@@ -156,10 +164,9 @@ function gradientDifference(
   memory: VectorMemory,
 ): string | undefined {
   const squares = squaresOf(shape, segments, claimed, coded, memory);
-  const whole = squares.reduce((sum, { own }) => sum + own, 0);
-  const difference = squares.reduce((sum, each) => sum + each.difference, 0);
+  const { difference, own } = total(squares);
   // A gradient of zeros differs from any other by infinitely much of its norm; rounding may make one of two tiny ones zero.
-  const norm = Math.max(Math.sqrt(whole), Number.MIN_VALUE);
+  const norm = Math.max(Math.sqrt(own), Number.MIN_VALUE);
   if (!(Math.sqrt(difference) <= OF_NORM * norm))
     return `its gradient is off by ${percent(Math.sqrt(difference) / norm)} of the norm`;
   const wrong = squares.findIndex((each) => !(Math.sqrt(each.difference) <= OF_TENSOR * Math.sqrt(each.own) + OF_WHOLE * norm));
@@ -167,7 +174,7 @@ function gradientDifference(
   return `its gradient of tensor ${wrong} is off by ${percent(Math.sqrt(squares[wrong].difference / squares[wrong].own))} of the tensor's norm`;
 }
 
-function addSquares(squares: { difference: number; own: number }, theirs: Float32Array, ours: Float32Array): void {
+function addSquares(squares: Squares, theirs: Float32Array, ours: Float32Array): void {
   let [difference, own] = [0, 0];
   for (let i = 0; i < ours.length; i++) {
     difference += (theirs[i] - ours[i]) ** 2;

@@ -1,4 +1,4 @@
-import type { CodedPart, VectorMemory } from '@troupe/optim';
+import type { CodedPart, RoundingKey, VectorMemory } from '@troupe/optim';
 import type { GradientCodec } from '@troupe/protocol';
 import { int8Bytes, int8Defect, int8In } from './int8.js';
 
@@ -102,10 +102,13 @@ export interface CodedMean {
   readonly largest: number;
 }
 
+/** What the noise of int8 depends on, besides the place of a value. */
+export type Noise = Omit<RoundingKey, 'first'>;
+
 /** Writes one segment into `bytes`, which is aligned to four. A value that is not finite stays so. */
 export interface SegmentWriter {
-  /** `gradient` [P]. */
-  encode(gradient: Float32Array, segment: Segment, bytes: Uint8Array): void;
+  /** `gradient` [P]. `noise` concerns int8 alone. */
+  encode(gradient: Float32Array, noise: Noise, segment: Segment, bytes: Uint8Array): void;
   /** float32(sum * factor), as `encode` would write it. `sum`, of the segment alone, is resident in the writer's memory. */
   encodeMean(segment: Segment, sum: Float64Array, mean: CodedMean, bytes: Uint8Array): void;
 }
@@ -147,12 +150,11 @@ export function createSegmentReader({ codec }: Pick<GradientShape, 'codec'>, mem
   };
 }
 
-/** The values are written without noise that depends on a lease, so int8 is for updates alone; see createContributionWriter. */
-export function createSegmentWriter({ codec }: { readonly codec: UpdateCodec }, memory: VectorMemory): SegmentWriter {
-  if (codec === 'int8') return createInt8Writer(memory);
+export function createSegmentWriter({ codec }: Pick<GradientShape, 'codec'>, memory: VectorMemory): SegmentWriter {
+  if (isInt8(codec)) return createInt8Writer(memory);
   if (codec === 'fp32') {
     return {
-      encode: (gradient, { from, to }, bytes) => floatsAt(bytes, 0, to - from).set(gradient.subarray(from, to)),
+      encode: (gradient, _, { from, to }, bytes) => floatsAt(bytes, 0, to - from).set(gradient.subarray(from, to)),
       encodeMean: (_, sum, { factor }, bytes) => memory.scaleToFloat(sum, factor, floatsAt(bytes, 0, sum.length)),
     };
   }
@@ -161,8 +163,8 @@ export function createSegmentWriter({ codec }: { readonly codec: UpdateCodec }, 
     return halvesAt(bytes, 4, length);
   };
   return {
-    encode(gradient, segment, bytes) {
-      const values = gradient.subarray(segment.from, segment.to);
+    encode(gradient, _, { from, to }, bytes) {
+      const values = gradient.subarray(from, to);
       const scale = scaleFor(memory.maxMagnitude(values));
       memory.encodeHalf(values, 1 / scale, begin(scale, values.length, bytes));
     },
@@ -175,17 +177,17 @@ export function createSegmentWriter({ codec }: { readonly codec: UpdateCodec }, 
 }
 
 /** Names the noise of updates, which all replicas read from the same bytes. No lease has this stream. */
-const UPDATE_KEY = { seed: 0x6d65616e, stream: 0xffffffff };
+const UPDATE_NOISE = { seed: 0x6d65616e, stream: 0xffffffff };
 
 function createInt8Writer(memory: VectorMemory): SegmentWriter {
-  const encode = (values: Float32Array, round: number, { from, to }: Segment, bytes: Uint8Array): void =>
-    memory.encodeInt8(values, { ...UPDATE_KEY, round, first: from }, int8In(bytes, to - from));
+  const write = (values: Float32Array, noise: Noise, { from, to }: Segment, bytes: Uint8Array): void =>
+    memory.encodeInt8(values, { ...noise, first: from }, int8In(bytes, to - from));
   return {
-    encode: (gradient, segment, bytes) => encode(gradient.subarray(segment.from, segment.to), 0, segment, bytes),
+    encode: (gradient, noise, segment, bytes) => write(gradient.subarray(segment.from, segment.to), noise, segment, bytes),
     encodeMean(segment, sum, { factor, round }, bytes) {
       const mean = new Float32Array(sum.length);
       memory.scaleToFloat(sum, factor, mean);
-      encode(mean, round, segment, bytes);
+      write(mean, { ...UPDATE_NOISE, round }, segment, bytes);
     },
   };
 }

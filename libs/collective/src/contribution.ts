@@ -1,7 +1,6 @@
 /** What workers send: the coded gradient of a lease, and its end states. */
 import type { VectorMemory } from '@troupe/optim';
-import { createSegmentWriter, gradientBytes, isInt8, updateShape, type GradientShape, type Segment } from './codec.js';
-import { int8In } from './int8.js';
+import { createSegmentWriter, gradientBytes, isInt8, type GradientShape, type Segment } from './codec.js';
 
 /** Body bytes of a contribution for `streams` streams: the coded gradient sum, then end states float32 [streams, stateFloats]. */
 export function contributionBytes(shape: GradientShape, streams: number): number {
@@ -25,14 +24,12 @@ export function createContributionWriter(
   { codec, seed }: Pick<GradientShape, 'codec'> & { readonly seed: number },
   memory: VectorMemory,
 ): ContributionWriter {
-  if (!isInt8(codec)) {
-    const writer = createSegmentWriter(updateShape({ codec }), memory);
-    return { encode: (gradient, _, segment, bytes) => writer.encode(gradient, segment, bytes) };
-  }
+  const writer = createSegmentWriter({ codec }, memory);
+  // Only int8 needs it, and it takes a pass over the streams for each segment.
+  const firstOf = (streams: readonly number[]): number =>
+    isInt8(codec) ? streams.reduce((least, stream) => Math.min(least, stream)) : 0;
   return {
-    encode(gradient, { round, streams }, { from, to }, bytes) {
-      const stream = streams.reduce((least, each) => Math.min(least, each));
-      memory.encodeInt8(gradient.subarray(from, to), { seed, round, stream, first: from }, int8In(bytes, to - from));
-    },
+    encode: (gradient, { round, streams }, segment, bytes) =>
+      writer.encode(gradient, { seed, round, stream: firstOf(streams) }, segment, bytes),
   };
 }

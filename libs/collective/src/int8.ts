@@ -5,6 +5,7 @@
 import {
   INT8_NOT_FINITE,
   int8Blocks,
+  isInt8Exponent,
   MAX_INT8_EXPONENT,
   MIN_INT8_EXPONENT,
   type ScaledBytes,
@@ -27,7 +28,7 @@ export function int8In(bytes: Uint8Array, length: number): ScaledBytes {
 
 /** What is wrong with a segment, if anything. Without a memory its values are not looked at: all of them are finite. */
 export function int8Defect({ exponents, values }: ScaledBytes, memory?: VectorMemory): string | undefined {
-  const wrong = exponents.find((exponent) => exponent < MIN_INT8_EXPONENT || exponent > MAX_INT8_EXPONENT);
+  const wrong = exponents.find((exponent) => !isInt8Exponent(exponent));
   if (wrong === INT8_NOT_FINITE) return 'a block is marked as not finite';
   if (wrong !== undefined) return `the exponent of a block is ${wrong}, not from ${MIN_INT8_EXPONENT} to ${MAX_INT8_EXPONENT}`;
   return memory !== undefined && memory.maxMagnitude(values) > 127 ? 'a value is -128, below the range' : undefined;

@@ -1,11 +1,10 @@
 /** Turns events into the news that people and the record of the run receive. */
-import { learningRateAt } from '@troupe/optim';
 import { isLocal, type TrainingConfig } from '@troupe/protocol';
 import { decisionText, isWarnedOf, waitingText, type RunEvent } from '@troupe/run';
 import type { ConductorEvent, Outcome, WorkerMessage } from './events.js';
 import { createProgress } from './progress.js';
 import type { Roster } from './roster.js';
-import type { Knobs } from './training.js';
+import { roundRate, type Knobs } from './training.js';
 
 export interface AnnouncerOptions {
   readonly config: TrainingConfig;
@@ -72,9 +71,7 @@ export function createAnnouncer({ config, knobs, roster, startMs }: AnnouncerOpt
       gradientNorm,
       clipScale,
       // In a local run people set that of the tracks.
-      learningRate: isLocal(config)
-        ? learningRateAt(config.schedule, knobs.learningRate, round, config.rounds)
-        : update.learningRate,
+      learningRate: isLocal(config) ? roundRate(config, knobs, round) : update.learningRate,
       roundMs,
       charsPerSecond,
       etaMs: (left * (nowMs - startMs)) / computed,

@@ -118,10 +118,9 @@ export class Audits {
 
   #leaseOf(round: number, streams: readonly number[]): VerifyJob {
     const { training } = this.#parts;
-    return {
-      parameters: training.replica.parameters.slice(),
-      batch: batchOf(training, round, streams),
-      ...(isLocal(training.config) && { local: localLeaseOf(training, round, streams) }),
-    };
+    const parameters = training.replica.parameters.slice();
+    return isLocal(training.config)
+      ? { parameters, local: localLeaseOf(training, round, streams) }
+      : { parameters, batch: batchOf(training, round, streams) };
   }
 }

@@ -1,7 +1,7 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
 import { largestState } from '@troupe/model';
 import { createCreditLedger, type CreditLedger, type RunStatus, type WorkerState, type WorkerView } from '@troupe/run';
-import { aborted, unitStreams, type SendBudget, type Topology } from '@troupe/protocol';
+import { aborted, streamCharacters, unitStreams, type SendBudget, type Topology } from '@troupe/protocol';
 import { createRunState, oldestUnverified, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { Audits } from './audits.js';
@@ -431,7 +431,7 @@ async function host(options: ConductorOptions, owner: string, signal: AbortSigna
     runId,
     owner,
     streams: config.streams,
-    window: config.window * config.localSteps,
+    window: streamCharacters(config),
     codec: config.codec,
     ordered: config.leaseStreams > 0,
     tensorSizes: layout.tensors.map((tensor) => tensor.size),
@@ -473,11 +473,11 @@ function runSettings({
   auditor,
   ports,
 }: ConductorOptions): RunSettings {
-  const { rounds, window, localSteps } = config;
+  const { rounds, localSteps } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
   return {
     streams: config.streams,
-    window: window * localSteps,
+    window: streamCharacters(config),
     rounds,
     leaseStreams: unitStreams(config),
     windowsPerPass: streams.windowsPerPass,

@@ -36,19 +36,14 @@ export interface SideJobs {
   sample(parameters: Float32Array, request: SampleRequest): Promise<Uint16Array>;
 }
 
-/** A lease that a volunteer has computed. */
-export interface AuditJob {
+/** A lease of which volunteers say that its gradient is not finite: a window, or the steps of a track. */
+export type VerifyJob = {
   /** [P], of the lease's round; the receiver's own. */
   readonly parameters: Float32Array;
-  /** Of the first window. */
-  readonly batch: Batch;
-  /** In a local run, the whole lease. */
-  readonly local?: LocalLease;
-  readonly claim: Claim;
-}
+} & ({ readonly batch: Batch; readonly local?: undefined } | { readonly local: LocalLease });
 
-/** A lease of which volunteers say that its gradient is not finite. */
-export type VerifyJob = Omit<AuditJob, 'claim'>;
+/** A lease that a volunteer has computed. */
+export type AuditJob = VerifyJob & { readonly claim: Claim };
 
 /** `reason`: how the claim differs, or why nobody can tell; empty if it is sound. */
 export type AuditFinding = Pick<MessageOf<'rule'>, 'verdict' | 'reason'>;

@@ -123,17 +123,26 @@ type Position = Pick<Training, 'config' | 'streams' | 'states' | 'stateFloats'>;
  * The first window of these streams in `round`, which must be the round that comes next: `training` holds the hidden states of no other.
  * Where the streams wrap, they are zeros.
  */
-export function batchOf({ config, streams, states, stateFloats }: Position, round: number, ids: readonly number[]): Batch {
-  const { window, model, seed } = config;
-  const first = firstWindow(config, round);
-  const tokens = new Uint16Array(ids.length * (window + 1));
+export function batchOf(training: Position, round: number, ids: readonly number[]): Batch {
+  const { window, model, seed } = training.config;
+  const first = firstWindow(training.config, round);
+  const tokens = joined(ids.map((stream) => training.streams.streamWindow(stream, first)));
+  const states = statesBefore(training, first, ids);
+  return { streams: ids.length, window, tokens, states, ...dropoutKeyOf(model, { seed, round: first, streams: ids }) };
+}
+
+/** The hidden states [B, L, S, H] before the window `first`. */
+function statesBefore({ streams, states, stateFloats }: Position, first: number, ids: readonly number[]): Float32Array {
   const before = new Float32Array(ids.length * stateFloats);
   const wraps = first % streams.windowsPerPass === 0;
-  ids.forEach((stream, i) => {
-    tokens.set(streams.streamWindow(stream, first), i * (window + 1));
-    if (!wraps) before.set(states.of(stream), i * stateFloats);
-  });
-  return { streams: ids.length, window, tokens, states: before, ...dropoutKeyOf(model, { seed, round: first, streams: ids }) };
+  if (!wraps) ids.forEach((stream, i) => before.set(states.of(stream), i * stateFloats));
+  return before;
+}
+
+function joined(windows: readonly Uint16Array[]): Uint16Array {
+  const tokens = new Uint16Array(windows.reduce((length, window) => length + window.length, 0));
+  windows.forEach((window, i) => tokens.set(window, i * window.length));
+  return tokens;
 }
 
 /** What a lease of these streams holds beside their states. */
@@ -167,28 +176,36 @@ export function localLeaseOf(
   round: number,
   ids: readonly number[],
 ): LocalLease {
-  const { config } = training;
+  const { model, seed, window } = training.config;
   const { windows, learningRates, local } = leaseWindows(training, round, ids);
-  const { states } = batchOf(training, round, ids);
-  const tokens = new Uint16Array(windows.length * (config.window + 1));
-  windows.forEach((window, i) => tokens.set(window, i * (config.window + 1)));
-  return localLease(config.model, config.seed, {
+  const first = firstWindow(training.config, round);
+  return localLease(model, seed, {
     streams: ids,
-    window: config.window,
-    first: firstWindow(config, round),
-    tokens,
-    states,
+    window,
+    first,
+    tokens: joined(windows),
+    states: statesBefore(training, first, ids),
     learningRates: Float32Array.from(learningRates),
     ...local!,
   });
+}
+
+/** What the schedule makes of the peak in `round`. */
+export function roundRate(
+  { schedule, rounds }: Pick<TrainingConfig, 'schedule' | 'rounds'>,
+  { learningRate: peak }: Pick<Knobs, 'learningRate'>,
+  round: number,
+): number {
+  return learningRateAt(schedule, peak, round, rounds);
 }
 
 /** The inner optimizer starts afresh in every round, and its first steps would be too long: their directions are of single gradients. */
 const LOCAL_WARMUP_STEPS = 10;
 
 /** The learning rate of each step [H] of a local round: that of the round, after a short warm-up. */
-function localRates({ schedule, rounds, localSteps }: TrainingConfig, { learningRate: peak }: Knobs, round: number): number[] {
-  const rate = learningRateAt(schedule, peak, round, rounds);
+function localRates(config: TrainingConfig, knobs: Knobs, round: number): number[] {
+  const { localSteps } = config;
+  const rate = roundRate(config, knobs, round);
   const warmup = Math.min(LOCAL_WARMUP_STEPS, Math.ceil(localSteps / 4));
   return Array.from({ length: localSteps }, (_, step) => Math.fround(rate * Math.min(1, (step + 1) / warmup)));
 }
@@ -199,9 +216,8 @@ export function stepOf(training: Pick<Training, 'config' | 'knobs' | 'held'>, ro
   const knobs = knobsOf(training, round);
   // Steps of tracks are clipped, and their mean is no longer than the longest.
   if (isLocal(config)) return { learningRate: Math.fround(config.outerLearningRate), clip: 0 };
-  const rate = learningRateAt(config.schedule, knobs.learningRate, round, config.rounds);
   // A float32, because the last bit of a cosine may differ between releases of V8 and would show in every parameter.
-  return { learningRate: Math.fround(rate), clip: knobs.clip };
+  return { learningRate: Math.fround(roundRate(config, knobs, round)), clip: knobs.clip };
 }
 
 /**

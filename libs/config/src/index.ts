@@ -28,6 +28,7 @@ export {
   isLocal,
   roundCharacters,
   roundOptimizer,
+  streamCharacters,
   TRAINING,
   unitStreams,
   type GradientCodec,

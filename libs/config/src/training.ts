@@ -417,16 +417,19 @@ export function unitStreams(config: Pick<TrainingConfig, 'localSteps' | 'tracks'
   return isLocal(config) ? config.streams / config.tracks : config.leaseStreams;
 }
 
-/** Characters of one round. The config of an old run has no `localSteps`. */
-export function roundCharacters({
-  streams,
-  window,
-  localSteps = 1,
-}: Pick<TrainingConfig, 'streams' | 'window'> & Partial<Pick<TrainingConfig, 'localSteps'>>): number {
-  return streams * window * localSteps;
+type RoundShape = Pick<TrainingConfig, 'streams' | 'window'> & Partial<Pick<TrainingConfig, 'localSteps'>>;
+
+/** Characters of one stream in a round. The config of an old run has no `localSteps`. */
+export function streamCharacters({ window, localSteps = 1 }: Omit<RoundShape, 'streams'>): number {
+  return window * localSteps;
 }
 
-/** The first window of a round, counted from the start of the text: the window of its streams, modulo those in a pass. */
+/** Characters of one round. */
+export function roundCharacters(config: RoundShape): number {
+  return config.streams * streamCharacters(config);
+}
+
+/** Number of the first window of a round. Numbers go on from pass to pass. */
 export function firstWindow({ localSteps }: Pick<TrainingConfig, 'localSteps'>, round: number): number {
   return round * localSteps;
 }

@@ -77,7 +77,7 @@ export function parameterCount(config: ModelConfig): number {
 }
 
 /** Floats of hidden state per stream: L * S * H. */
-export function stateSize({ cell, layers, hidden }: ModelConfig): number {
+export function stateSize({ cell, layers, hidden }: Pick<ModelConfig, 'cell' | 'layers' | 'hidden'>): number {
   return layers * CELL_SHAPES[cell].stateVectors * hidden;
 }
 

@@ -293,64 +293,44 @@ function sgdOne(p: usize, velocity: usize, update: v128, rate: v128, momentum: v
   v128.store32_lane(p, f32x4.sub(x, f32x4.mul(rate, sgdDirection(x, v, update, decay, keep, take))), 0);
 }
 
-export function sgdStep(
-  p: usize,
-  velocity: usize,
-  update: usize,
-  n: i32,
-  rate: f32,
-  momentum: f32,
-  decay: f32,
-  keep: f32,
-  take: f32,
-): void {
-  const rates = f32x4.splat(rate);
-  const momenta = f32x4.splat(momentum);
-  const decays = f32x4.splat(decay);
-  const keeps = f32x4.splat(keep);
-  const takes = f32x4.splat(take);
+/** `c`: address of float32 rate, momentum, decay, keep, take. */
+export function sgdStep(p: usize, velocity: usize, update: usize, n: i32, c: usize): void {
+  const rate = v128.load32_splat(c);
+  const momentum = v128.load32_splat(c, 4);
+  const decay = v128.load32_splat(c, 8);
+  const keep = v128.load32_splat(c, 12);
+  const take = v128.load32_splat(c, 16);
   let i = 0;
   for (; i + 4 <= n; i += 4) {
     const at = (<usize>i) << 2;
-    sgdFour(p + at, velocity + at, v128.load(update + at), rates, momenta, decays, keeps, takes);
+    sgdFour(p + at, velocity + at, v128.load(update + at), rate, momentum, decay, keep, take);
   }
   for (; i < n; i++) {
     const at = (<usize>i) << 2;
-    sgdOne(p + at, velocity + at, v128.load32_zero(update + at), rates, momenta, decays, keeps, takes);
+    sgdOne(p + at, velocity + at, v128.load32_zero(update + at), rate, momentum, decay, keep, take);
   }
 }
 
 /** decodeHalf followed by sgdStep, without storing the floats. */
-export function sgdStepHalf(
-  p: usize,
-  velocity: usize,
-  update: usize,
-  n: i32,
-  scale: f32,
-  rate: f32,
-  momentum: f32,
-  decay: f32,
-  keep: f32,
-  take: f32,
-): void {
+export function sgdStepHalf(p: usize, velocity: usize, update: usize, n: i32, scale: f32, c: usize): void {
   const scales = f32x4.splat(scale);
-  const rates = f32x4.splat(rate);
-  const momenta = f32x4.splat(momentum);
-  const decays = f32x4.splat(decay);
-  const keeps = f32x4.splat(keep);
-  const takes = f32x4.splat(take);
+  const rate = v128.load32_splat(c);
+  const momentum = v128.load32_splat(c, 4);
+  const decay = v128.load32_splat(c, 8);
+  const keep = v128.load32_splat(c, 12);
+  const take = v128.load32_splat(c, 16);
   let i = 0;
   for (; i + 8 <= n; i += 8) {
     const at = (<usize>i) << 2;
     const halves = v128.load(update + ((<usize>i) << 1));
     const low = f32x4.mul(finiteLow(halves), scales);
     const high = f32x4.mul(finiteHigh(halves), scales);
-    sgdFour(p + at, velocity + at, low, rates, momenta, decays, keeps, takes);
-    sgdFour(p + at + 16, velocity + at + 16, high, rates, momenta, decays, keeps, takes);
+    sgdFour(p + at, velocity + at, low, rate, momentum, decay, keep, take);
+    sgdFour(p + at + 16, velocity + at + 16, high, rate, momentum, decay, keep, take);
   }
   for (; i < n; i++) {
     const at = (<usize>i) << 2;
-    sgdOne(p + at, velocity + at, oneHalf(update + ((<usize>i) << 1), scales), rates, momenta, decays, keeps, takes);
+    sgdOne(p + at, velocity + at, oneHalf(update + ((<usize>i) << 1), scales), rate, momentum, decay, keep, take);
   }
 }
 

@@ -5,6 +5,7 @@ export {
   INT8_BLOCK,
   INT8_NOT_FINITE,
   int8Blocks,
+  isInt8Exponent,
   MAX_INT8_EXPONENT,
   MIN_INT8_EXPONENT,
   type RoundingKey,

@@ -37,29 +37,9 @@ export interface Kernels {
   addInt8(sum: number, exponents: number, values: number, n: number): void;
   storeInt8(sum: number, exponents: number, values: number, n: number): void;
   maxMagnitudeInt8(source: number, n: number): number;
-  sgdStep(
-    p: number,
-    velocity: number,
-    update: number,
-    n: number,
-    rate: number,
-    momentum: number,
-    decay: number,
-    keep: number,
-    take: number,
-  ): void;
-  sgdStepHalf(
-    p: number,
-    velocity: number,
-    update: number,
-    n: number,
-    scale: number,
-    rate: number,
-    momentum: number,
-    decay: number,
-    keep: number,
-    take: number,
-  ): void;
+  /** `coefficients`: address of float32 rate, momentum, decay, keep, take. */
+  sgdStep(p: number, velocity: number, update: number, n: number, coefficients: number): void;
+  sgdStepHalf(p: number, velocity: number, update: number, n: number, scale: number, coefficients: number): void;
   /**
    * `coefficients`: address of float32 keep1, take1, keep2, take2, penalty, shrink, stepSize,
    * rootScale, epsilon.

@@ -89,14 +89,6 @@ function reductionKernels(f64: Float64Array, u16: Uint16Array, i32: Int32Array):
   };
 }
 
-interface Sgd {
-  readonly rate: number;
-  readonly momentum: number;
-  readonly decay: number;
-  readonly keep: number;
-  readonly take: number;
-}
-
 /** Element i of an update, decoded. */
 type Read = (i: number) => number;
 
@@ -113,13 +105,15 @@ function stepKernels(
     (i) =>
       fround(floatOfHalf(u16[(update >>> 1) + i]) * scale);
 
-  function sgd(p: number, velocity: number, read: Read, n: number, c: Sgd): void {
+  function sgd(p: number, velocity: number, read: Read, n: number, coefficients: number): void {
+    const at = coefficients >>> 2;
+    const [rate, momentum, decay, keep, take] = f32.subarray(at, at + 5);
     for (let i = 0; i < n; i++) {
       const x = f32[(p >>> 2) + i];
-      const g = fround(read(i) + fround(c.decay * x));
-      const v = fround(fround(c.momentum * f32[(velocity >>> 2) + i]) + g);
+      const g = fround(read(i) + fround(decay * x));
+      const v = fround(fround(momentum * f32[(velocity >>> 2) + i]) + g);
       f32[(velocity >>> 2) + i] = v;
-      f32[(p >>> 2) + i] = x - fround(c.rate * fround(fround(c.keep * v) + fround(c.take * g)));
+      f32[(p >>> 2) + i] = x - fround(rate * fround(fround(keep * v) + fround(take * g)));
     }
   }
 
@@ -139,10 +133,8 @@ function stepKernels(
   }
 
   return {
-    sgdStep: (p, velocity, update, n, rate, momentum, decay, keep, take) =>
-      sgd(p, velocity, floats(update), n, { rate, momentum, decay, keep, take }),
-    sgdStepHalf: (p, velocity, update, n, scale, rate, momentum, decay, keep, take) =>
-      sgd(p, velocity, halves(update, scale), n, { rate, momentum, decay, keep, take }),
+    sgdStep: (p, velocity, update, n, c) => sgd(p, velocity, floats(update), n, c),
+    sgdStepHalf: (p, velocity, update, n, scale, c) => sgd(p, velocity, halves(update, scale), n, c),
     adamStep: (p, first, second, update, n, c) => adam(p, first, second, floats(update), n, c),
     adamStepHalf: (p, first, second, update, n, scale, c) => adam(p, first, second, halves(update, scale), n, c),
     averageStep(average, p, n, take) {

@@ -345,10 +345,10 @@ class KernelMemory implements VectorMemory {
   beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients, average?: Averaging): VectorStep {
     const kernels = this.#kernels;
     const [pStart, vStart] = [this.#map.resident(p), this.#map.resident(velocity)];
-    const [rate, momentum, decay, keep, take] = [c.rate, c.momentum, c.decay, c.keep, c.take].map(Math.fround);
+    this.#coefficients.set([c.rate, c.momentum, c.decay, c.keep, c.take]);
     return this.#beginStep(p, average, (at, n, staged, scale) => {
-      if (scale === undefined) kernels.sgdStep(pStart + at, vStart + at, staged, n, rate, momentum, decay, keep, take);
-      else kernels.sgdStepHalf(pStart + at, vStart + at, staged, n, scale, rate, momentum, decay, keep, take);
+      if (scale === undefined) kernels.sgdStep(pStart + at, vStart + at, staged, n, COEFFICIENTS);
+      else kernels.sgdStepHalf(pStart + at, vStart + at, staged, n, scale, COEFFICIENTS);
     });
   }
 

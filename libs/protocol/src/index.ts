@@ -6,6 +6,7 @@ export {
   retainedUpdates,
   roundCharacters,
   roundOptimizer,
+  streamCharacters,
   unitStreams,
   type GradientCodec,
   type Limits,

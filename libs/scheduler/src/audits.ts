@@ -28,7 +28,8 @@ export interface OpenAudit {
   readonly workerId: string;
   readonly round: number;
   readonly mode: AuditMode;
-  readonly sinceMs: number;
+  /** The deadline of the lease. */
+  readonly dueAtMs: number;
 }
 
 /** A worker that left before the audits of what it contributed were decided. */

@@ -18,11 +18,11 @@ const MOST_UNAUDITED = 64;
 const MOST_ROUNDS_UNAUDITED = 64;
 /** The most rounds between checkpoints while something counts that is not audited: the run may have to go back to one. */
 const GUARD_ROUNDS = 50;
-/** Of local rounds, which are long, so many. */
+/** The least of these in a local run, in which GUARD_ROUNDS counts windows. */
 const GUARD_LEAST_ROUNDS = 4;
 /** Audits that are granted and not decided. An auditor that is slower than the workers would otherwise fall behind without end. */
 const OPEN_AUDITS = 8;
-/** An audit that is not decided so long after its lease was due is forgotten: its lease never came, or the auditor does not answer. */
+/** How long after its lease is due an undecided audit is forgotten: its lease never came, or the auditor does not answer. */
 const FORGOTTEN_MS = 120_000;
 /** Workers that have left and whose audits are not decided. */
 const MOST_DEPARTED = 64;
@@ -67,7 +67,7 @@ function isOverdue({ audits, round }: RunState, { trust }: WorkerRecord): boolea
 export function chooseAudit(state: RunState, worker: WorkerRecord, leaseId: string, deadlineAtMs: number): AuditMode {
   const { audits, round } = state;
   const mode = modeOf(state, worker);
-  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round, mode, sinceMs: deadlineAtMs });
+  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round, mode, dueAtMs: deadlineAtMs });
   return mode;
 }
 
@@ -134,7 +134,7 @@ export function auditedWorker(
 
 /** An audit that is never decided keeps no place for long, and no old checkpoint. */
 export function forgetOldAudits({ audits }: RunState, nowMs: number): void {
-  for (const [leaseId, { sinceMs }] of audits.open) if (nowMs - sinceMs >= FORGOTTEN_MS) audits.open.delete(leaseId);
+  for (const [leaseId, { dueAtMs }] of audits.open) if (nowMs - dueAtMs >= FORGOTTEN_MS) audits.open.delete(leaseId);
   for (const [id, { sinceMs }] of audits.departed) if (nowMs - sinceMs >= DEPARTED_MS) audits.departed.delete(id);
 }
 

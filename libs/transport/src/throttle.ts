@@ -94,7 +94,7 @@ function createOutgoing(link: Connection, pacer: Pacer) {
       state.checkSend(frame);
       if (waiting.length === 0 && pacer.waitMs() === 0) return pass(frame);
       waitingBytes += frame.byteLength;
-      // Whoever waits for the link hears of its end: `closed` is the link's.
+      // No caller sees this failure, but all see the end of the link: `closed` is the link's.
       if (waiting.push(frame) === 1) void passAll().catch(() => link.close('what was to be sent could not be'));
     },
     drained: (most: number, signal?: AbortSignal) => state.drained(most, signal),

@@ -1,6 +1,15 @@
 /** A worker's loop: it acts on one message at a time, in the order of arrival. */
 import type { MemberEvent } from '@troupe/collective';
-import { aborted, brief, LIMITS, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import {
+  aborted,
+  brief,
+  LIMITS,
+  retainedUpdates,
+  streamCharacters,
+  type Channel,
+  type Message,
+  type MessageOf,
+} from '@troupe/protocol';
 import { watchCounted } from './counted.js';
 import { refusalError, unexpected } from './errors.js';
 import { SyncExecutor, type ExecutorParts, type FetchOutcome, type Payload } from './executor.js';
@@ -40,8 +49,7 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefin
   /** Set as soon as it is received: nothing reads the inbox while a lease is computed. */
   let stop: StopNotice | undefined;
   const overtaken = createOvertaken();
-  const { window, localSteps } = parts.welcome.config;
-  const counted = watchCounted(window * localSteps, (work) => parts.ports.counted?.(work));
+  const counted = watchCounted(streamCharacters(parts.welcome.config), (work) => parts.ports.counted?.(work));
   const pumps = [
     pump(inbox, mostUnread(parts.welcome.config.streams), async () => {
       const { message, body } = await receiveNews(control, listening.signal);

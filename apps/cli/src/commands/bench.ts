@@ -152,7 +152,7 @@ async function timeSteps(shell: Shell, engine: Engine, config: BenchConfig, dura
     streams,
     window,
     tokens: Uint16Array.from({ length: streams * (window + 1) }, () => random.uint32() % VOCABULARY),
-    states: new Float32Array(streams * stateSize({ cell, layers, hidden, vocabulary: VOCABULARY })),
+    states: new Float32Array(streams * stateSize({ cell, layers, hidden })),
   };
   for (let i = 0; i < WARMUP_STEPS; i++) await engine.gradient(batch);
   const times: number[] = [];

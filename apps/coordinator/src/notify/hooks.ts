@@ -13,7 +13,7 @@ export interface HookRequest {
 export type HookKind = 'ntfy' | 'slack' | 'discord' | 'json';
 
 /** Names a server of ntfy other than ntfy.sh: "ntfy+https://push.example.org/my-runs". */
-const NTFY_SCHEME = /^ntfy\+(?=https?:$)/;
+const NTFY_START = /^ntfy\+/;
 const DISCORD_HOSTS: readonly string[] = ['discord.com', 'discordapp.com'];
 /** Characters that Discord takes in a message. */
 const DISCORD_CHARACTERS = 2_000;
@@ -31,12 +31,12 @@ const URGENCY: Readonly<Record<NoticeKind, { readonly priority: number; readonly
 /** Whether notices can be sent to an address. ntfy needs a topic: the one part of its path. */
 export function isHook(url: URL): boolean {
   if (!/^(ntfy\+)?https?:$/.test(url.protocol)) return false;
-  return !NTFY_SCHEME.test(url.protocol) || topicOf(url) !== undefined;
+  return !NTFY_START.test(url.protocol) || topicOf(url) !== undefined;
 }
 
 export function hookKindOf(url: URL): HookKind {
   const { protocol, hostname, pathname } = url;
-  if (NTFY_SCHEME.test(protocol) || (hostname === 'ntfy.sh' && topicOf(url) !== undefined)) return 'ntfy';
+  if (NTFY_START.test(protocol) || (hostname === 'ntfy.sh' && topicOf(url) !== undefined)) return 'ntfy';
   if (hostname === 'hooks.slack.com') return 'slack';
   // An address of Discord that ends in /slack takes what Slack takes.
   if (DISCORD_HOSTS.includes(hostname) && pathname.startsWith('/api/')) return pathname.endsWith('/slack') ? 'slack' : 'discord';
@@ -68,8 +68,6 @@ function ntfyRequest(url: URL, { event, run, text }: Notice): HookRequest {
   const message = text.startsWith(`${run}: `) ? text.slice(run.length + 2) : text;
   return { url: root, body: JSON.stringify({ topic: topicOf(url), title: run, message, priority, tags: [tag] }) };
 }
-
-const NTFY_START = /^ntfy\+/;
 
 function topicOf({ pathname }: URL): string | undefined {
   return /^\/([\w-]{1,64})\/?$/.exec(pathname)?.[1];

@@ -1,5 +1,5 @@
 /** What the coordinator says of its run at /api/run. The answer is not trusted: a field of another shape counts as absent. */
-import { CELL_SHAPES } from '@troupe/model';
+import { CELLS, stateSize } from '@troupe/model';
 import { printableLines } from '@troupe/protocol/text';
 
 export type Point = readonly [round: number, nats: number];
@@ -133,9 +133,8 @@ function exchangeOf(json: Readonly<Record<string, unknown>>): Exchange {
 
 function stateFloatsOf(model: unknown): number {
   if (!isRecord(model)) return 0;
-  const { cell, layers, hidden } = model;
-  const shape = Object.entries(CELL_SHAPES).find(([name]) => name === cell)?.[1];
-  return shape ? (whole(layers) ?? 0) * shape.stateVectors * (whole(hidden) ?? 0) : 0;
+  const cell = CELLS.find((name) => name === model.cell);
+  return cell ? stateSize({ cell, layers: whole(model.layers) ?? 0, hidden: whole(model.hidden) ?? 0 }) : 0;
 }
 
 function points(value: unknown): Point[] {

@@ -208,7 +208,7 @@ export async function checkpointRounds(folder: string): Promise<number[]> {
 async function namesAfter(folder: string, round: number): Promise<string[]> {
   const names = await checkpointNames(folder, 'latest');
   const isLater = async (name: string): Promise<boolean> =>
-    Number(ROUND.exec(name)?.[1] ?? (await readCheckpoint(join(folder, name))).checkpoint.round) > round;
+    (name === BEST ? (await readCheckpoint(join(folder, name))).checkpoint.round : roundOf(name)) > round;
   const later: string[] = [];
   for (const name of names) if (await isLater(name)) later.push(name);
   if (names.some((name) => name !== BEST && !later.includes(name))) return later;
