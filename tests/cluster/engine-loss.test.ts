@@ -47,8 +47,8 @@ function mortal(name: string, lastsFor: number, disposed?: string[], code: Engin
   return disturbed(name, before, disposed);
 }
 
-/** Slow enough that other workers get leases in every round. */
-const slow = disturbed('slow', () => new Promise((resolve) => setTimeout(resolve, 20)));
+/** So slow that other workers get leases in every round, and that none of them is parked because rounds are as fast without it. */
+const slow = disturbed('slow', () => new Promise((resolve) => setTimeout(resolve, 100)));
 
 /** The engines of a worker, one after the other. */
 function successively(...makers: Make[]): Make {
