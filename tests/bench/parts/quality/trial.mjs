@@ -118,7 +118,7 @@ function trainer(config, streams, engine, replica) {
   const tokens = new Uint16Array(B * (T + 1));
   const states = new Float32Array(B * stateSize(model));
   return async (round) => {
-    if (round % streams.roundsPerPass === 0) states.fill(0);
+    if (round % streams.windowsPerPass === 0) states.fill(0);
     for (const stream of numbers) tokens.set(streams.streamWindow(stream, round), stream * (T + 1));
     engine.setParameters(replica.parameters);
     const dropout = usesDropout(model) ? { dropout: { seed, round, streams: numbers } } : {};
