@@ -31,7 +31,8 @@ export async function troupeTrain(order, { engine, flags, deadlineMs }) {
       },
       onEvaluation: ({ round, validationLoss, averageLoss }) => {
         if (reached) return;
-        const validation = { round, seconds: (elapsedMs.get(round) ?? NaN) / 1000, validationLoss, averageLoss };
+        const seconds = (elapsedMs.get(round) ?? NaN) / 1000;
+        const validation = { round, seconds, validationLoss, ...(averageLoss !== undefined && { averageLoss }) };
         validations.push(validation);
         // A loss that is not a number arrives as null.
         reached = typeof validationLoss === 'number' && lossOf(validation) <= order.target;

@@ -13,7 +13,7 @@
 import { parseArgs } from 'node:util';
 import { createViteServer } from 'vitest/node';
 
-const flag = { type: 'boolean', default: false };
+const flag = { type: /** @type {const} */ ('boolean'), default: false };
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
@@ -32,7 +32,7 @@ const { values } = parseArgs({
   },
 });
 
-const either = (yes, no) => (yes === no ? [false, true] : [yes]);
+const either = (/** @type {boolean} */ yes, /** @type {boolean} */ no) => (yes === no ? [false, true] : [yes]);
 // Loads TypeScript sources, as the tests do.
 const conditions = ['@troupe/source'];
 const server = await createViteServer({
@@ -51,7 +51,7 @@ try {
 }
 
 async function play() {
-  const print = (line) => console.log(line);
+  const print = (/** @type {string} */ line) => console.log(line);
   const first = Number(values.seed);
   if (values.liars) {
     const { playLiars } = await server.ssrLoadModule('/tests/simulate/liars.ts');

@@ -171,6 +171,7 @@ async function auditsAt(address) {
   const response = await globalThis
     .fetch(url, { headers: { authorization: 'Bearer admin-of-the-bench' } })
     .catch(() => undefined);
-  const { workers = [] } = response?.ok ? await response.json() : {};
-  return sumOf(workers.map((/** @type {{ audits?: { passed: number } }} */ { audits }) => audits?.passed ?? 0));
+  /** @type {{ workers?: { audits?: { passed: number } }[] }} */
+  const { workers = [] } = response?.ok ? /** @type {any} */ (await response.json()) : {};
+  return sumOf(workers.map(({ audits }) => audits?.passed ?? 0));
 }

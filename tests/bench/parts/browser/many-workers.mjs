@@ -2,6 +2,7 @@
 // It stops when the run is over or its standard input ends.
 import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createStarCollective } from '@troupe/collective/star';
 import { openEngine } from '@troupe/engines/node';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { runWorker } from '@troupe/worker';
@@ -14,9 +15,13 @@ const stop = new globalThis.AbortController();
 setMaxListeners(0, stop.signal);
 process.stdin.on('end', () => stop.abort(new Error('the benchmark has ended'))).resume();
 
+/** @param {string} to @param {AbortSignal} signal */
+const connect = (to, signal) => connectWebSocket(to, { signal });
+
 /** @type {import('@troupe/worker').WorkerPorts} */
 const ports = {
-  connect: (to, signal) => connectWebSocket(to, { signal }),
+  connect,
+  collective: createStarCollective({ connect }),
   createEngine: (config, limits, { not, reproducible }) =>
     // Without a clock the engine skips its trials; hundreds of them at once would be meaningless.
     openEngine('wasm', config, limits, { threads: 0, gpu: false, not, reproducible }),
@@ -30,7 +35,7 @@ const ports = {
   },
 };
 
-/** @type {Promise<void>[]} */
+/** @type {ReturnType<typeof runWorker>[]} */
 const workers = [];
 for (let i = 1; i <= Number(count) && !stop.signal.aborted; i++) {
   const name = `worker-${String(i).padStart(3, '0')}`;

@@ -92,7 +92,7 @@ function configOf(flags, vocabulary) {
   const options = Object.fromEntries(
     RUN_OPTIONS.map(({ flag, type }) => [
       flag.slice(2),
-      { type: /** @type {const} */ (type === 'switch' ? 'boolean' : 'string') },
+      /** @type {{ type: 'boolean' | 'string' }} */ ({ type: type === 'switch' ? 'boolean' : 'string' }),
     ]),
   );
   const { values } = parseArgs({ args: [...flags], options });
