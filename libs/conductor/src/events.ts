@@ -26,6 +26,8 @@ export interface WorkerIdentity {
   readonly trusted: boolean;
   /** Somebody at its address has lied. */
   readonly suspect?: boolean;
+  /** Of the signed token that it has shown. */
+  readonly tokenId?: string | undefined;
 }
 
 /** A worker's control link while it is open. */

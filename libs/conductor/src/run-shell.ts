@@ -133,7 +133,7 @@ export class RunShell {
   }
 
   #ban({ workerId, reason, since }: Extract<RunEffect, { type: 'ban' }>): void {
-    const name = this.#parts.workers.expose(workerId, bannedText(reason)) ?? workerId;
+    const name = this.#parts.workers.expose(workerId, reason, bannedText(reason)) ?? workerId;
     const wrong = `what ${name} contributed after round ${since} is wrong, or may be`;
     if (since !== undefined) this.#parts.put({ type: 'tainted', since, reason: wrong });
   }

@@ -175,6 +175,8 @@ export const LIMITS = {
   wrongTokensForgottenMs: 600_000,
   /** Addresses whose wrong tokens are counted. */
   wrongTokenAddresses: 4_096,
+  /** Bans of one run. */
+  bans: 4_096,
   /** Workers in one run. */
   workers: 10_000,
   /** Connections at a time that have not sent a hello. */
