@@ -1,13 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import { bansIn } from './liars.js';
 import { after, LIES, scaled } from './lies.js';
 import { createSimulation, type Simulation } from './simulation.js';
 import { truthOf } from './storm.js';
 import { BY_SPEED, REPRODUCIBLE } from './training.js';
 
-const bannedIn = ({ coordinator }: Simulation): readonly string[] =>
-  coordinator.events.flatMap((event) =>
-    event.event === 'decision' && event.decision.kind === 'auditFailed' ? [event.decision.worker] : [],
-  );
+const bannedIn = (simulation: Simulation): readonly string[] => bansIn(simulation).map(({ name }) => name);
 
 describe('a run with a volunteer that lies from the start', () => {
   const config = { ...REPRODUCIBLE, rounds: 20 };
