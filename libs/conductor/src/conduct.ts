@@ -295,6 +295,7 @@ class RunConductor implements Conductor {
 
   tune(knobs: Partial<Knobs>): void {
     Object.assign(this.#options.training.knobs, knobs);
+    this.feed({ type: 'tuned' });
   }
 
   goBack({ round, ...changes }: BackOrder): RunRewound {
