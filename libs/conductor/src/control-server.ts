@@ -67,6 +67,8 @@ export interface ControlServerOptions {
 export class ControlServer {
   readonly #options: ControlServerOptions;
   #joined = 0;
+  /** Workers that have left, the first to leave first: the roster forgets them sooner than an audit may find a lie of theirs. */
+  readonly #left = new Map<string, WorkerIdentity>();
   readonly #strangers = new Strangers(LIMITS.unauthenticatedLinks);
   /** Why the run is over. Nobody can join any more. */
   #over: string | undefined;
@@ -148,7 +150,7 @@ export class ControlServer {
    */
   expose(workerId: string, evidence: string, farewell: string): string | undefined {
     const { roster, bans } = this.#options;
-    const liar = roster.workers.get(workerId);
+    const liar = roster.workers.get(workerId) ?? this.#left.get(workerId);
     if (!liar) return undefined;
     const isShared = [...roster.workers.values()].some((other) => other.id !== liar.id && isAlike(other, liar));
     bans.add(liar, { by: 'audit', refused: !isShared, held: true, reason: evidence });
@@ -242,8 +244,14 @@ export class ControlServer {
     } finally {
       pass.ended.removeEventListener('abort', end);
       put({ type: 'workerLeft', worker, reason });
+      this.#remember(worker);
       reduce.dismiss(worker.id, brief(reason));
     }
+  }
+
+  #remember(worker: WorkerIdentity): void {
+    this.#left.set(worker.id, worker);
+    if (this.#left.size > LIMITS.rememberedWorkers) this.#left.delete(this.#left.keys().next().value!);
   }
 
   /** @returns the worker's own reason for leaving */

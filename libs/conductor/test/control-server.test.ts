@@ -452,6 +452,20 @@ describe('removing a worker', () => {
     expect(server.expose('nobody', 'why', 'test your memory')).toBeUndefined();
   });
 
+  it('that lied is known although many have left since, whom the roster remembers instead', async () => {
+    const liar = await join({ name: 'Eve', remote: '10.0.0.1:1' });
+    liar.close('bye');
+    await liar.served;
+    for (let i = 0; i < 60; i++) {
+      const other = await join({ name: `other ${i}`, remote: `10.0.1.${i}:1` });
+      other.close('bye');
+      await other.served;
+    }
+    expect(roster.workers.has(liar.id)).toBe(false);
+    expect(server.expose(liar.id, 'its gradient differs', 'test your memory')).toBe('Eve');
+    expect(bans.isHeld({ remote: '10.0.0.1:7' })).toBe(true);
+  });
+
   it('that lied under a name that others at its address have bans none of them', async () => {
     const [liar] = [await join({ remote: '10.0.0.1:1' }), await join({ remote: '10.0.0.1:2' })];
     server.expose(liar.id, 'its gradient differs', 'test your memory');
