@@ -17,6 +17,7 @@ import { tap, type Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import {
+  createBanList,
   createConductor,
   createTokenGate,
   createTraining,
@@ -194,6 +195,7 @@ function conductorOptions(
     stopRules: { maxLoss: 3, patience: 0 },
     cadences: { evaluateEvery, checkpointEvery: 0, sampleEvery: 0 },
     gate: createTokenGate(TOKEN),
+    bans: createBanList({ now: () => 0 }),
     reduceToken: 'secret',
     reduceAddress: '/reduce',
     side: { pending: 0, evaluate, sample: async () => new Uint16Array(0) },

@@ -120,6 +120,23 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     await tab.until(says('#link', /run is over/));
   });
 
+  it('bans a worker, shows why, and lifts the ban', async () => {
+    const run = await coordinate('bans');
+    work(run);
+    await run.running.line(at(3));
+    const tab = await steer(run);
+    await tab.until(visible('#workers-table td.actions button:last-child'));
+    expect(await tab.evaluate(visible('#bans'))).toBe(false);
+    await tab.click('#workers-table td.actions button:last-child');
+    await tab.click('#dialog-yes');
+    await tab.until(says('#bans-table', /banned by an admin/), 20_000);
+    await tab.click('#bans-table button');
+    await tab.click('#dialog-yes');
+    await tab.until(says('#announcement', /^the ban of .+ was lifted$/));
+    await tab.until(`!${visible('#bans')}`, 20_000);
+    expect(tab.complaints).toEqual([]);
+  });
+
   it('shows no controls without a token, nor with a wrong one, and says what is wrong with it', async () => {
     const run = await coordinate('watches', '--public');
     work(run);

@@ -10,6 +10,7 @@ import { configFromFlags, parseTrainingConfig } from '@troupe/config';
 import {
   createRunHistory,
   POINT_FIELDS,
+  type BansView,
   type ControlRequest,
   type CreditsView,
   type EvaluationPoint,
@@ -281,6 +282,31 @@ export async function stageRun(situation: Situation): Promise<StagedRun> {
 
 const TYPES: Readonly<Record<string, string>> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css' };
 
+const BANS: BansView = {
+  bans: [
+    {
+      ...{
+        id: 'b1',
+        at: START,
+        by: 'audit',
+        address: '2001:db8:85a3:8d3:1319:8a2e:370:7348',
+        name: 'volunteer with a long name',
+      },
+      ...{ refused: true, held: true, reason: 'its gradient is off by 200 % of the norm', tokenId: '0123456789' },
+    },
+    {
+      id: 'b2',
+      at: START,
+      by: 'admin',
+      address: '10.0.0.7',
+      name: 'w7',
+      refused: true,
+      held: false,
+      reason: 'banned by an admin',
+    },
+  ],
+};
+
 async function answer(
   request: http.IncomingMessage,
   response: http.ServerResponse,
@@ -301,6 +327,7 @@ async function answer(
     '/api/runs': { runs },
     '/api/run': facts,
     '/api/credits': credits,
+    '/api/bans': BANS,
     '/api/model/web': '<!doctype html>',
     '/healthz': {},
   };

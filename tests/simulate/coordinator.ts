@@ -5,6 +5,7 @@
 import type { Collective } from '@troupe/collective';
 import { createStarCollective, createStarService, type StarOptions } from '@troupe/collective/star';
 import {
+  createBanList,
   createConductor,
   createTokenGate,
   createTraining,
@@ -79,7 +80,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   ended = false;
   served = 0;
   readonly #world: World;
-  readonly #banned = new Set<string>();
+  readonly #bans = createBanList({ now: () => 0 });
   readonly #jumps = new Set<number>();
 
   constructor(world: World) {
@@ -130,7 +131,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
     const serving = (work: Promise<void>, host: Host): Promise<void> => this.#serving(work, host);
     const connectReduce = world.separate ? dialReduce(world, mine) : embedReduce(world, mine, over.signal, serving);
     const report = (event: RunEvent): void => this.#report(event, training);
-    const parts = { disk: this.disk, side: this.side, banned: this.#banned, jumps: this.#jumps, training, connectReduce, report };
+    const parts = { disk: this.disk, side: this.side, bans: this.#bans, jumps: this.#jumps, training, connectReduce, report };
     const options = conductorOptions(world, mine, parts);
     const conductor = await createConductor(options, new AbortController().signal);
     this.conductor = conductor;
@@ -187,7 +188,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   }
 }
 
-interface Parts extends Pick<ConductorOptions, 'training' | 'banned' | 'jumps'> {
+interface Parts extends Pick<ConductorOptions, 'training' | 'bans' | 'jumps'> {
   readonly disk: Disk;
   readonly side: SimulatedCoordinator['side'];
   readonly connectReduce: StarOptions['connect'];
@@ -195,7 +196,7 @@ interface Parts extends Pick<ConductorOptions, 'training' | 'banned' | 'jumps'> 
 }
 
 function conductorOptions(world: World, host: Host, parts: Parts): ConductorOptions {
-  const { disk, side, banned, jumps, training, connectReduce, report } = parts;
+  const { disk, side, bans, jumps, training, connectReduce, report } = parts;
   const onFailed = (error: Error): void => report({ event: 'note', level: 'warn', text: error.message });
   return {
     training,
@@ -203,7 +204,7 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
     stopRules: world.stopRules,
     topology: world.peers ? 'peers' : 'auto',
     gate: createGate(world),
-    banned,
+    bans,
     jumps,
     auditor: createSimulatedAuditor(world.config, host),
     reduceToken: REDUCE_TOKEN,

@@ -10,7 +10,16 @@ import { modelConfig } from '@troupe/config';
 import { createStreams } from '@troupe/corpus';
 import { createReplica } from '@troupe/optim';
 import { GRADIENT_CODECS } from '@troupe/protocol';
-import { createRunState, step, type RunEffect, type RunInput } from '@troupe/scheduler';
+import {
+  createNorms,
+  createRunState,
+  FAR_BEYOND,
+  largestExpected,
+  noteNorm,
+  step,
+  type RunEffect,
+  type RunInput,
+} from '@troupe/scheduler';
 import { createRandom, type Random } from './random.js';
 import { split, vocabulary } from './training.js';
 
@@ -33,6 +42,12 @@ const MODELS: readonly ModelConfig[] = (['lstm', 'gru', 'rnn-relu'] as const).ma
   modelConfig({ cell, layers: 2, hidden: 24, dropout: 0.1, vocabulary: vocabulary.size }),
 );
 const VOLUNTEERS = 40;
+/** First stream and number of streams of the leases of each round of the training. */
+const LEASES = [
+  [0, 1],
+  [1, 2],
+  [3, STREAMS - 3],
+] as const;
 
 /** A lease, computed by an engine and by the auditor. */
 interface Sample {
@@ -54,11 +69,16 @@ export async function playHonest({
   print,
 }: HonestOptions): Promise<number> {
   const random = createRandom(seed);
-  const samples = (await Promise.all(MODELS.map((model) => samplesOf(model)))).flat();
+  const trainings = await Promise.all(MODELS.map((model) => trainingOf(model)));
+  const samples = trainings.flatMap((training) => training.samples);
   for (const engine of new Set(samples.map((sample) => sample.engine))) {
     const most = Math.max(...samples.filter((sample) => sample.engine === engine).map(({ difference }) => difference));
     print(`${engine}: differs from ${AUDITOR} by at most ${most.toExponential(1)} of the norm`);
   }
+  for (const [i, { largest, beyond }] of trainings.entries())
+    print(
+      `${MODELS[i].cell}: a norm is at most ${largest.toFixed(1)} times the median of those before; ${beyond} are beyond ${FAR_BEYOND} times`,
+    );
   const { audits, bans, found } = playRounds(leases, random, () => compare(samples, random, largestDifference));
   print(
     `${leases} leases, each compared with its own computation again: ${found} differ; ${audits} of them audited, ${bans} workers banned`,
@@ -66,8 +86,16 @@ export async function playHonest({
   return found + bans;
 }
 
-/** Some leases of a training that really takes place. */
-async function samplesOf(model: ModelConfig): Promise<Sample[]> {
+interface Training {
+  /** Some of its leases. */
+  readonly samples: readonly Sample[];
+  /** Norm of a contribution per character, as a multiple of the median of those before; how many would be audited because of it. */
+  readonly largest: number;
+  readonly beyond: number;
+}
+
+/** One that really takes place. */
+async function trainingOf(model: ModelConfig): Promise<Training> {
   const layout = createLayout(model);
   const stateFloats = stateSize(model);
   const shape = { tensorSizes: layout.tensors.map(({ size }) => size), stateFloats, seed: 7 };
@@ -82,6 +110,8 @@ async function samplesOf(model: ModelConfig): Promise<Sample[]> {
   replica.setParameters(initialParameters(model, layout, 7, 1));
   let states = new Float32Array(STREAMS * stateFloats);
   const samples: Sample[] = [];
+  const norms = createNorms();
+  let [largest, beyond] = [0, 0];
   for (let round = 0; round <= Math.max(...STAGES); round++) {
     const batch = (first: number, count: number): Batch => ({
       streams: count,
@@ -105,16 +135,26 @@ async function samplesOf(model: ModelConfig): Promise<Sample[]> {
         }
       }
     }
-    const { gradient, endStates } = await compute(auditor, replica.parameters, batch(0, STREAMS));
+    const gradient = new Float32Array(layout.size);
+    const endStates = new Float32Array(states.length);
+    for (const [first, count] of LEASES) {
+      const lease = await compute(auditor, replica.parameters, batch(first, count));
+      lease.gradient.forEach((value, i) => (gradient[i] += value));
+      endStates.set(lease.endStates, first * stateFloats);
+      const norm = normOf(lease.gradient) / (count * WINDOW);
+      const ratio = (norm / largestExpected(norms)) * FAR_BEYOND;
+      [largest, beyond] = [Math.max(largest, ratio), beyond + Number(ratio > FAR_BEYOND)];
+      noteNorm(norms, norm);
+    }
     const scale = Math.min(1 / (STREAMS * WINDOW), 1 / normOf(gradient));
     replica.step(
       gradient.map((value) => value * scale),
       0.01,
     );
-    states = endStates.slice();
+    states = endStates;
   }
   for (const engine of engines) engine.dispose();
-  return samples;
+  return { samples, largest, beyond };
 }
 
 async function compute(engine: Engine, parameters: Float32Array, batch: Batch): Promise<Recomputed> {

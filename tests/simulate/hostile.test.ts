@@ -1,13 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import type { Lie } from './engine.js';
+import { bansIn } from './liars.js';
 import { after, LIES, scaled } from './lies.js';
 import { createSimulation, type Simulation } from './simulation.js';
 import { truthOf } from './storm.js';
-import { BY_SPEED, REPRODUCIBLE } from './training.js';
+import { BY_SPEED, LOCAL, REPRODUCIBLE } from './training.js';
 
-const bannedIn = ({ coordinator }: Simulation): readonly string[] =>
-  coordinator.events.flatMap((event) =>
-    event.event === 'decision' && event.decision.kind === 'auditFailed' ? [event.decision.worker] : [],
-  );
+const bannedIn = (simulation: Simulation): readonly string[] => bansIn(simulation).map(({ name }) => name);
 
 describe('a run with a volunteer that lies from the start', () => {
   const config = { ...REPRODUCIBLE, rounds: 20 };
@@ -53,6 +52,34 @@ describe('a volunteer that lies after a hundred honest leases', () => {
     expect(simulation.coordinator.failures.map(({ name }) => name)).toEqual(['RunTainted']);
     const last = simulation.audit.parameters.get(200)!;
     expect(last).toEqual(truth.parameters[200]);
+  });
+});
+
+describe('a volunteer whose gradient is suddenly a hundred times as large', () => {
+  it.each([
+    ['exact', BY_SPEED],
+    // Clipping would hide it in the steps of a track.
+    ['local', { ...LOCAL, clip: 0 }],
+  ])('is found with its first lie, in %s rounds, with reducers and without', async (_, of) => {
+    for (const [seed, reducers] of [0, 0, 0, 2, 2].entries()) {
+      let lied: number | undefined;
+      const volunteers = [
+        {
+          charsPerSecond: 400,
+          lie: after(100, (...computed: Parameters<Lie>) => {
+            lied ??= simulation.coordinator.conductor!.shell.round;
+            return scaled(-100)(...computed);
+          }),
+        },
+        { charsPerSecond: 200 },
+      ];
+      const config = { ...of, rounds: 200 };
+      const simulation: Simulation = createSimulation({ seed, config, workers: [200], volunteers, reducers });
+      simulation.boot();
+      await simulation.finish();
+      expect(lied).toBeGreaterThan(20);
+      expect(bansIn(simulation)).toEqual([{ name: 'v0', round: lied }]);
+    }
   });
 });
 

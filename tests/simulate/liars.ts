@@ -89,10 +89,14 @@ async function play({ lie, liars, rounds }: Case, seed: number): Promise<Outcome
     }),
   }));
   const simulation = createSimulation({ seed, config, workers: [], volunteers, cadences });
-  const bans = new Map<string, number>();
-  simulation.clock.onSettled(() => noteBans(simulation, bans));
   simulation.boot();
   await simulation.finish();
+  // Of several bans of one, the first counts.
+  const bans = new Map(
+    bansIn(simulation)
+      .map(({ name, round }) => [name, round] as const)
+      .reverse(),
+  );
   const liarsFound = [...lied.keys()].every((i) => bans.has(`v${i}`));
   const lastBan = Math.max(...[...lied.keys()].map((i) => bans.get(`v${i}`) ?? 0));
   return {
@@ -108,10 +112,11 @@ function roundNow({ coordinator }: Simulation): number {
   return coordinator.conductor?.shell.round ?? 0;
 }
 
-/** By name, with the round. */
-function noteBans(simulation: Simulation, bans: Map<string, number>): void {
-  for (const event of simulation.coordinator.events) {
-    if (event.event !== 'decision' || event.decision.kind !== 'auditFailed') continue;
-    if (!bans.has(event.decision.worker)) bans.set(event.decision.worker, event.round);
-  }
+/** Who was banned so far, and in which round. */
+export function bansIn({ coordinator }: Simulation): readonly { readonly name: string; readonly round: number }[] {
+  return coordinator.events.flatMap((event) =>
+    event.event === 'decision' && event.decision.kind === 'auditFailed'
+      ? [{ name: event.decision.worker, round: event.round }]
+      : [],
+  );
 }

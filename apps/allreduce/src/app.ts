@@ -7,18 +7,30 @@ import {
   type IceAccess,
   type OptionValues,
 } from '@troupe/config';
-import { newSecret, serveConnections, startStarService } from '@troupe/collective/node';
+import { listenGuarded, newSecret, serveConnections, startStarService } from '@troupe/collective/node';
 import type { ServiceNote } from '@troupe/collective/star';
 import { createSendBudget, LIMITS, sentence } from '@troupe/protocol';
-import { EXIT, isLoopback, parseOptions, UsageError, type AppShell } from '@troupe/process';
+import {
+  createFloodLimit,
+  EXIT,
+  isLoopback,
+  parseOptions,
+  placesOfThisProcess,
+  UsageError,
+  type AppShell,
+} from '@troupe/process';
 import { TransportError } from '@troupe/transport';
-import { listenWebSocket } from '@troupe/transport/websocket';
 
 export const USAGE = `Usage: troupe allreduce [FLAGS]
 
 Averages and clips the gradients of a run, on a separate machine.
 
 ${describeOptions(ALLREDUCE_OPTIONS)}`;
+
+/** A socket of each worker, and some for others. */
+const MOST_SOCKETS = LIMITS.workers + 1_000;
+/** Lines a minute about links, of each level: strangers can cause them. */
+const LINES_A_MINUTE = 300;
 
 type Settings = OptionValues<typeof ALLREDUCE_OPTIONS> & {
   readonly ice: IceAccess | undefined;
@@ -57,8 +69,9 @@ function checkSecret(secret: string | undefined, host: string, { TROUPE_TOKEN: o
 /**
  * Runs the service until `signal` aborts. Resolves with the exit code: 0, 1 (cannot listen) or 2
  * (usage).
+ * @param most sockets that may be open at each port; fewer if the process may not have so many
  */
-export async function runAllreduce(shell: AppShell): Promise<number> {
+export async function runAllreduce(shell: AppShell, most = MOST_SOCKETS): Promise<number> {
   const { args, env, out, err, signal } = shell;
   if (args.includes('--help') || args.includes('-h')) {
     out(USAGE);
@@ -73,7 +86,7 @@ export async function runAllreduce(shell: AppShell): Promise<number> {
     return EXIT.usage;
   }
   try {
-    await serveUntil(settings, shell);
+    await serveUntil(settings, shell, most);
     return EXIT.ok;
   } catch (error) {
     if (!(error instanceof TransportError)) throw error;
@@ -84,10 +97,13 @@ export async function runAllreduce(shell: AppShell): Promise<number> {
   }
 }
 
-async function serveUntil(settings: Settings, { env, out, signal }: AppShell): Promise<void> {
+async function serveUntil(settings: Settings, { env, out, signal }: AppShell, most: number): Promise<void> {
   const { '--host': host, '--port': port, '--reducers': reducers, '--json': json, ice, secret } = settings;
-  const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
-  const log = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
+  const ports = 1 + reducers;
+  const places = Math.floor(placesOfThisProcess(ports * most) / ports);
+  const { listener, doors } = await listenGuarded({ host, port, places });
+  const logThreads = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
+  const log = withoutFloods(logThreads);
   const budget = createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) });
   try {
     const { service, reducerPorts, close } = await startStarService({
@@ -96,7 +112,9 @@ async function serveUntil(settings: Settings, { env, out, signal }: AppShell): P
       reducers,
       token: secret,
       log,
-      logThreads: log,
+      logThreads,
+      places,
+      ...doors,
       budget,
       ice,
       env,
@@ -110,6 +128,18 @@ async function serveUntil(settings: Settings, { env, out, signal }: AppShell): P
   } finally {
     await listener.close('the all-reduce service is stopping');
   }
+}
+
+/** Of further lines it tells the number. */
+function withoutFloods(log: (note: ServiceNote) => void): (note: ServiceNote) => void {
+  const limit = createFloodLimit<ServiceNote['level']>({
+    nowMs: () => performance.now(),
+    mostOf: () => LINES_A_MINUTE,
+    onMore: (level, count) => log({ level, text: `${count.toLocaleString('en')} more lines about links` }),
+  });
+  return (note) => {
+    if (limit.passes(note.level)) log(note);
+  };
 }
 
 function describe({ level, text, remedy }: ServiceNote): string {

@@ -1,19 +1,19 @@
 import { wholeUpdate } from '@troupe/collective';
 import { createStarCollective } from '@troupe/collective/star';
 import { connectWebSocket } from '@troupe/transport/websocket';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { runAllreduce, USAGE } from '../src/app.js';
 
 /** Starts the app and waits for its first line. */
-async function start(args: string[], env: NodeJS.ProcessEnv = {}) {
+async function start(args: string[], env: NodeJS.ProcessEnv = {}, most?: number) {
   const stop = new AbortController();
   const lines: string[] = [];
   const errors: string[] = [];
   let exited: Promise<number> | undefined;
   const first = new Promise<string>((resolve) => {
     const out = (line: string) => resolve(lines[lines.push(line) - 1]);
-    exited = runAllreduce({ args, env, out, err: (line) => void errors.push(line), signal: stop.signal });
+    exited = runAllreduce({ args, env, out, err: (line) => void errors.push(line), signal: stop.signal }, most);
     void exited.then(() => resolve(''));
   });
   return { stop, lines, errors, exited: exited!, first: await first };
@@ -176,5 +176,75 @@ describe('troupe allreduce', () => {
     const app = await start(['--help']);
     expect(await app.exited).toBe(0);
     expect(app.first).toBe(USAGE);
+  });
+});
+
+describe('strangers at the ports', () => {
+  const PLACES = 20;
+  /** Opens sockets one after the other, and says nothing over them, or this. */
+  async function crowd(port: number, count: number, text = ''): Promise<Socket[]> {
+    const sockets: Socket[] = [];
+    for (let k = 0; k < count; k++) {
+      const socket = connect(port, '127.0.0.1')
+        .on('error', () => undefined)
+        .resume();
+      sockets.push(socket);
+      await new Promise((resolve) => socket.once('connect', resolve));
+      if (text !== '') socket.write(text);
+    }
+    return sockets;
+  }
+  const open = (sockets: readonly Socket[]): number => sockets.filter(({ readyState }) => readyState === 'open').length;
+  const request = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
+
+  it.each([
+    ['who are silent', ''],
+    ['who begin a request', 'GET / HTTP/1.1\r\n'],
+    ['who make requests and stay', request],
+  ])(
+    '%s make room for each other, at the port of each reducer too, and neither coordinator nor workers notice',
+    async (_, text) => {
+      const app = await start(['--port', '0', '--token', 'secret', '--reducers', '1', '--json'], {}, PLACES);
+      const { address, reducerPorts } = JSON.parse(app.first) as { address: string; reducerPorts: number[] };
+      const ports = [Number(new URL(address).port), ...reducerPorts];
+      const crowds = await Promise.all(ports.map((port) => crowd(port, 3 * PLACES, text)));
+      for (const sockets of crowds) await expect.poll(() => open(sockets)).toBeLessThanOrEqual(PLACES / 2);
+      // The newest stay.
+      if (text !== request) expect(crowds.map((sockets) => sockets.at(-1)!.readyState)).toEqual(['open', 'open']);
+      const run = { ...RUN, address };
+      const host = await star.host({ ...run, owner: 'it', streams: 1, window: 4, token: 'secret', signal: soon() });
+      host.admit('w', 'ticket');
+      const member = await star.join({ ...run, seed: 1, workerId: 'w', ticket: 'ticket', signal: soon() });
+      const late = await Promise.all(ports.map((port) => crowd(port, 3 * PLACES, text)));
+      const order = { learningRate: 1, clip: 0, parametersDigest: '0000000000000000' };
+      for (const round of [0, 1, 2]) {
+        host.openRound({ round, ...order });
+        host.grant({ round, leaseId: `l${round}`, workerId: 'w', streams: [0] });
+        const numbers = { streams: [0], tokens: 4, lossSum: 1, computeMs: 1, parametersDigest: order.parametersDigest };
+        const result = { gradient: Float32Array.of(8, -16, 24), endStates: Float32Array.of(1) };
+        member.contribute({ ...numbers, round, leaseId: `l${round}`, ...result });
+        expect(await member.receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
+        const update = await member.receive(soon());
+        if (update.kind !== 'update') throw new Error(update.kind);
+        expect((await wholeUpdate(update)).parts).toEqual([{ values: Float32Array.of(2, -4, 6) }]);
+      }
+      for (const socket of [...crowds, ...late].flat()) socket.destroy();
+      app.stop.abort();
+      expect(await app.exited).toBe(0);
+    },
+  );
+
+  it('who guess fill no log', async () => {
+    const app = await start(['--port', '0', '--token', 'secret', '--json']);
+    const { address } = JSON.parse(app.first) as { address: string };
+    // Frames that are none of Troupe's.
+    for (let k = 0; k < 400; k++) {
+      const link = await connectWebSocket(address);
+      link.send(Uint8Array.of(1, 2, 3));
+      await link.closed;
+    }
+    expect(app.lines.filter((line) => line.includes('is refused'))).toHaveLength(300);
+    app.stop.abort();
+    await app.exited;
   });
 });

@@ -7,6 +7,7 @@ import { setAsideAfter } from '@troupe/checkpoint/node';
 import { RunReturns, RunRewound, type StandingOrders } from '@troupe/conductor';
 import { TransportError } from '@troupe/transport';
 import type { MachineMemory } from '@troupe/process';
+import type { Ban } from '@troupe/run';
 import { createSendBudget, type SendBudget } from '@troupe/protocol';
 import { whenDoneOf } from './afterwards.js';
 import { checkDiscoverable, makeDiscoverable } from './discoverable.js';
@@ -42,8 +43,8 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   const server = createWebServer({ ...settings, certificate });
   try {
     const whenDone = whenDoneOf(options.settings.given, options.isTerminal ?? false);
-    const outliving = { banned: new Set<string>(), jumps: new Set<number>() };
-    const shared = { ...options, ...outliving, whenDone, budget: budgetOf(options), pages: await loadPages() };
+    const jumps = new Set<number>();
+    const shared = { ...options, jumps, whenDone, budget: budgetOf(options), pages: await loadPages() };
     let life: Life | undefined = { settings, notes, isFirst: true };
     while (life) life = await live(server, shared, life);
   } finally {
@@ -57,16 +58,17 @@ interface Life {
   readonly notes: readonly string[];
   readonly isFirst: boolean;
   readonly orders?: StandingOrders;
+  readonly bans?: readonly Ban[];
 }
 
 /** @returns the next life of a run that must go back */
 async function live(
   server: WebServer,
   shared: Omit<RunHostOptions, 'mount'>,
-  { settings, notes, isFirst, orders }: Life,
+  { settings, notes, isFirst, orders, bans }: Life,
 ): Promise<Life | undefined> {
   const mount = server.mount('');
-  const host = await createRunHost({ ...shared, settings, mount, orders });
+  const host = await createRunHost({ ...shared, settings, mount, orders, bans });
   try {
     mountRun(mount, host);
     for (const text of notes) host.report({ event: 'note', level: 'info', text });
@@ -76,7 +78,7 @@ async function live(
   } catch (error) {
     if (!(error instanceof RunReturns)) throw error;
     await host.close();
-    return await goBack(error, host.folder, { ...shared, settings });
+    return { ...(await goBack(error, host.folder, { ...shared, settings })), bans: host.bans() };
   } finally {
     await host.close();
   }

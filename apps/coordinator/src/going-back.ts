@@ -11,6 +11,7 @@ import {
 } from '@troupe/checkpoint/node';
 import { isAboveLimit, type BackOrder, type Conductor, type RunRewound } from '@troupe/conductor';
 import { REPORT_FILE } from '@troupe/run';
+import { BANS_FILE } from './bans.js';
 import { HISTORY_FILE } from './record/history-file.js';
 import { ApiFailure } from './server/http.js';
 import { withoutPrivateData } from './web/redact.js';
@@ -114,5 +115,5 @@ function unusable({ code, message, remedy }: CheckpointError): ApiFailure {
 /** @returns the name of the folder with what the run leaves behind. @throws CheckpointError `not_found`, `cannot_write` */
 export async function leaveBehind(folder: string, { since, left }: Pick<RunRewound, 'since' | 'left'>): Promise<string> {
   const name = `left-at-round-${String(left).padStart(8, '0')}`;
-  return path.basename(await leaveBehindAfter(folder, since, name, [HISTORY_FILE, RUN_FILE, REPORT_FILE]));
+  return path.basename(await leaveBehindAfter(folder, since, name, [HISTORY_FILE, RUN_FILE, REPORT_FILE, BANS_FILE]));
 }

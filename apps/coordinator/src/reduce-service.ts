@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import type { Collective } from '@troupe/collective';
 import { startStarService } from '@troupe/collective/node';
 import { createStarCollective, type ServiceNote } from '@troupe/collective/star';
-import type { SendBudget } from '@troupe/protocol';
+import { placesOfThisProcess } from '@troupe/process';
+import { LIMITS, type SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { connectWebSocket } from '@troupe/transport/websocket';
@@ -65,6 +66,8 @@ export async function embedReduceService(options: EmbeddedOptions): Promise<Redu
     log,
     logThreads,
     budget,
+    // Its own port needs some too, and has a doorkeeper of its own.
+    places: Math.floor(placesOfThisProcess((1 + reducers) * LIMITS.workers) / (1 + reducers)),
     addressOf: (link) => traffic.keyOf(link) ?? 'this machine',
     onAdmitted: (link) => traffic.admit(link),
     reducers,

@@ -1,5 +1,6 @@
 /** Writes run events as text: one JSON object a line, or lines for a person. */
 import { modelName } from '@troupe/config';
+import { createFloodLimit } from '@troupe/process';
 import { isWarnedOf, type RunEvent } from '@troupe/run';
 
 export type Report = (event: RunEvent) => void;
@@ -17,8 +18,6 @@ export function createReporter(json: boolean, write: (line: string) => void): Re
     for (const line of describe(event)) write(line);
   };
 }
-
-const MINUTE_MS = 60_000;
 
 /** Events that peers can trigger: how many are reported a minute, and the name of the rest. */
 const FLOODS = {
@@ -44,25 +43,15 @@ export function ofOthers(report: Report, nowMs: () => number): Report {
 }
 
 function limited(report: Report, nowMs: () => number, floodOf: (event: RunEvent) => Flood | undefined): Report {
-  let beganMs = -Infinity;
-  const seen = new Map<Flood, number>();
-  const sumUp = (): void => {
-    for (const [flood, count] of seen) {
-      const { most, called } = FLOODS[flood];
-      if (count > most) report({ event: 'note', level: 'warn', text: `${number(count - most)} ${called}` });
-    }
-    seen.clear();
-  };
+  const limit = createFloodLimit<Flood>({
+    nowMs,
+    mostOf: (flood) => FLOODS[flood].most,
+    onMore: (flood, count) => report({ event: 'note', level: 'warn', text: `${number(count)} ${FLOODS[flood].called}` }),
+  });
   return (event) => {
-    const now = nowMs();
-    if (now - beganMs >= MINUTE_MS || event.event === 'finished') {
-      sumUp();
-      beganMs = now;
-    }
+    limit.renew(event.event === 'finished');
     const flood = floodOf(event);
-    const count = flood === undefined ? 0 : (seen.get(flood) ?? 0) + 1;
-    if (flood !== undefined) seen.set(flood, count);
-    if (flood === undefined || count <= FLOODS[flood].most) report(event);
+    if (flood === undefined || limit.passes(flood)) report(event);
   };
 }
 

@@ -22,12 +22,13 @@ import {
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import { LIMITS, unitStreams, type SendBudget } from '@troupe/protocol';
-import { REPORT_FILE, reportPage } from '@troupe/run';
+import { REPORT_FILE, reportPage, type Ban } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
 import { createGate, slowToRefuse } from './access/gate.js';
 import { createSignedTokens, type SignedTokens } from './access/signed-tokens.js';
 import { keepOpen, type WhenDone } from './afterwards.js';
+import { openBanBook, readBans, type BanBook } from './bans.js';
 import { createWrongTokens, type WrongTokens } from './access/wrong-tokens.js';
 import { createAuditor, type AuditThread } from './auditor.js';
 import { bestCheckpoint, createCheckpointWriter, type CheckpointReport } from './checkpoints.js';
@@ -64,8 +65,9 @@ export interface RunHostOptions {
   readonly mount: MountPoint;
   readonly pages: Pages;
   /** See ConductorOptions. */
-  readonly banned?: Set<string>;
   readonly jumps?: Set<number>;
+  /** Of the run before it had to go back. Absent: what its folder says. */
+  readonly bans?: readonly Ban[] | undefined;
   /** What was ordered before the run had to go back. */
   readonly orders?: StandingOrders | undefined;
   /** Of the process: bounds what is queued for all links together. */
@@ -82,6 +84,7 @@ export interface RunHost {
   readonly id: string;
   /** Of its checkpoints. */
   readonly folder: string;
+  bans(): readonly Ban[];
   /** Where the run listened before it was resumed. */
   readonly lastPort: number | undefined;
   readonly routes: Routes;
@@ -151,19 +154,40 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
   };
   try {
     const last = options.settings.resume ? await readRunSecrets(prepared.folder.path) : {};
+    const bans = await openBans(options, prepared, record);
     const tokens = tokensOf(options.settings, last);
     const wrongTokens = wrongTokensOf(options, record);
     const signed = await openSignedTokens(options, record, over.signal);
     reduce = await reduceServiceOf(options, tokens, record, over.signal);
     return await assemble({
       ...options,
-      ...{ prepared, record, notifier, side, auditor, tokens, last, signed, wrongTokens, reduce, over: over.signal, free, close },
+      ...{
+        prepared,
+        record,
+        notifier,
+        side,
+        auditor,
+        tokens,
+        last,
+        bans,
+        signed,
+        wrongTokens,
+        reduce,
+        over: over.signal,
+        free,
+        close,
+      },
     });
   } catch (error) {
     // The caller frees the folder.
     await closeParts();
     throw error;
   }
+}
+
+/** @throws CheckpointError */
+async function openBans({ bans, settings }: RunHostOptions, { folder }: Preparation, { report }: RunRecord): Promise<BanBook> {
+  return openBanBook({ folder, report, bans: bans ?? (settings.resume ? await readBans(folder.path) : []) });
 }
 
 function notifierOf(
@@ -193,7 +217,7 @@ export function mountRun(mount: MountSlot, { routes, serveControl, serveReduce, 
   done.then(close, close);
 }
 
-interface Parts extends RunHostOptions {
+interface Parts extends Omit<RunHostOptions, 'bans'> {
   readonly prepared: Preparation;
   readonly record: RunRecord;
   readonly notifier: Notifier | undefined;
@@ -205,13 +229,14 @@ interface Parts extends RunHostOptions {
   readonly reduce: ReduceService;
   /** What a resumed run had. */
   readonly last: RunSecrets;
+  readonly bans: BanBook;
   readonly over: AbortSignal;
   free(): Promise<void>;
   close(): Promise<void>;
 }
 
 async function assemble(parts: Parts): Promise<RunHost> {
-  const { prepared, record, notifier, mount, side, tokens, reduce, over, signal } = parts;
+  const { prepared, record, notifier, mount, side, bans, tokens, reduce, over, signal } = parts;
   const { report, troubles } = record;
   // The writer asks it, and it asks the writer.
   const alive: { conductor?: Conductor; back?: GoingBack } = {};
@@ -222,7 +247,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
   const back = (alive.back = createGoingBack({ conductor, folder: prepared.folder.path, serves }));
   over.addEventListener('abort', () => conductor.close(), { once: true });
   const links = createRunLinks(mount, tokens);
-  const site = createRunSite({ ...parts, conductor, back, tokens, links });
+  const site = createRunSite({ ...parts, bans: bans.list, conductor, back, tokens, links });
   const flows = watchGradientFlow(prepared.training, { side, board: record.board, report, over });
   const { runId: id } = prepared.training;
   const attended = (run: () => Promise<void>) => (): Promise<void> =>
@@ -230,6 +255,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
   return {
     id,
     folder: prepared.folder.path,
+    bans: () => bans.list.list(),
     lastPort: parts.last.port,
     routes: site.routes,
     serveControl: (link) => conductor.serve(link),
@@ -242,13 +268,16 @@ async function assemble(parts: Parts): Promise<RunHost> {
         // Nothing of an earlier run in the folder changes before this one is sure to start.
         prepared.folder.whenHeld(() => record.begin());
         reportStart(prepared, report);
-        const stored = storeFlags(prepared, prepared.flags.untilSaved, report).then(() => storeSecrets(parts));
+        const stored = storeFlags(prepared, prepared.flags.untilSaved, report)
+          .then(() => storeSecrets(parts))
+          .then(() => bans.begin());
         // Whatever ends the run, nothing is written to its folder afterwards. Storing never rejects.
         const diverged = await conductor
           .conduct(signal)
           .catch((error: unknown) => divergedOf(error, serves && !signal.aborted))
           .finally(async () => {
             await stored;
+            await bans.close();
             await storeReport(prepared, record);
           });
         // That of the last round. A person who stops the run does not wait for it.
@@ -389,7 +418,7 @@ function conductorOptions(parts: Parts, needed: () => number | undefined): Condu
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
     gate: slowToRefuse(createGate({ ...tokens, signed, traffic: mount.traffic }), parts.wrongTokens, mount.traffic),
-    banned: parts.banned,
+    bans: parts.bans.list,
     jumps: parts.jumps,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,

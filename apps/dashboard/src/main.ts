@@ -4,6 +4,7 @@ import { browserPorts, watchBrowser } from './link/browser-ports.js';
 import { createApi } from './link/http-api.js';
 import { catchUp, DETAIL_POINTS } from './link/catch-up.js';
 import { openLive } from './link/live.js';
+import { createBans } from './page/bans.js';
 import { createCharts } from './page/charts.js';
 import { createControls } from './page/controls.js';
 import { createCredits } from './page/credits.js';
@@ -74,6 +75,7 @@ const panels: readonly Panel[] = [
   createSamples(page),
   createPlayground(page),
   createWorkers(page),
+  createBans(page),
   createCredits(page),
   createFlow(page),
   createRuns(page),

@@ -19,6 +19,7 @@ describe("the coordinator's texts", () => {
       decisionText({ kind: 'workerLeft', worker: 'ADA', reason: 'X', lent: { ...lent, streams: 0, uncovered: 3 } }),
       ...['the run starts', 'the run continues from round 30', 'completed at round 9', 'stopped at round 9'],
       ...['from the next round: learning rate 0.005, clip 1', 'ADA joined: X', 'a checkpoint was saved', 'resumed'],
+      'the ban of ADA at 10.0.0.1 was lifted',
     ];
     for (const text of texts) {
       const { text: shown, language } = translated(text, 'zh');

@@ -1,12 +1,12 @@
 /** A worker that sums a part of the parameters for the others: it listens for their links, or answers those over WebRTC. */
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
-import { createListeningService, newSecret, serveConnections } from '@troupe/collective/node';
+import { createListeningService, listenGuarded, newSecret, serveConnections, type GuardedPort } from '@troupe/collective/node';
 import { createPeer, RTC_ADDRESS, type ServiceNote, type StarPeer } from '@troupe/collective/star';
+import { placesOfThisProcess } from '@troupe/process';
 import { LIMITS } from '@troupe/protocol';
 import { TransportError, type Listener } from '@troupe/transport';
 import type { RtcLinks } from '@troupe/transport/webrtc';
-import { listenWebSocket } from '@troupe/transport/websocket';
 
 export interface Listen {
   /** Address of this machine; undefined: all of them. */
@@ -32,9 +32,9 @@ export interface PeerOptions {
  * @throws TransportError when it cannot listen
  */
 export async function openPeer({ listen, rtc, log, signal }: PeerOptions): Promise<StarPeer> {
-  const listener = listen && (await open(listen));
+  const { listener, doors } = (listen && (await open(listen))) ?? {};
   // Nobody knows its token: this service decides nothing.
-  const service = createListeningService({ token: newSecret(), warn: log, ...(rtc && { rtc }) });
+  const service = createListeningService({ token: newSecret(), warn: log, ...(rtc && { rtc }), ...doors });
   if (listener) {
     void serveConnections(listener, service, signal)
       .catch(({ message }: Error) => log({ level: 'warn', text: `other workers can no longer reach this one: ${message}` }))
@@ -56,7 +56,7 @@ function addressOf({ host, tls }: Listen, { address }: Listener): string {
  * Without a host, on all addresses: those of IPv6 as well, where the machine has them. So does a host that is no address of this machine:
  * others may reach it by one of a router, or of the machine that a container runs on.
  */
-async function open({ host, port, tls }: Listen): Promise<Listener> {
+async function open({ host, port, tls }: Listen): Promise<GuardedPort> {
   const certificate = tls && readCertificate(tls);
   for (const each of [...(host === undefined ? [] : [host]), '::']) {
     try {
@@ -73,9 +73,9 @@ interface Certificate {
   readonly key: Buffer;
 }
 
-async function openAt(host: string, port: number, certificate: Certificate | undefined): Promise<Listener> {
+async function openAt(host: string, port: number, certificate: Certificate | undefined): Promise<GuardedPort> {
   try {
-    return await listenWebSocket({ host, port, certificate, frameBytes: LIMITS.frameBytes });
+    return await listenGuarded({ host, port, certificate, places: placesOfThisProcess(LIMITS.workers) });
   } catch (error) {
     if (!(error instanceof TransportError)) throw error;
     const { code, message, remedy } = error;

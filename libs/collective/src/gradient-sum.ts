@@ -22,6 +22,8 @@ export interface GradientSum<C extends Carrier> {
    * @returns carriers whose gradients are no longer needed
    */
   add(carrier: C): readonly C[];
+  /** Sum of x^2 of a gradient, which need not be added. */
+  squaresOf(carrier: C): number;
   /** Of each segment. To be called once, when all gradients are added. */
   measure(): readonly SegmentMeasures[];
   /** Writes float32(sum * factor) of a segment; `measure` has been called. */
@@ -86,6 +88,10 @@ export function createGradientSum<C extends Carrier>(
       for (const each of done) store(each);
       return done;
     },
+    squaresOf: ({ gradient }) =>
+      segments.reduce((total, { from, to, index }) => {
+        return total + memory.addLast(scratch.subarray(0, to - from), [gradient[index]], true).squares;
+      }, 0),
     measure: () =>
       segments.map((segment) => {
         const { values, fresh } = sumBeforeLast(segment);

@@ -18,6 +18,14 @@ export function isAudited(grant: Grant | undefined): boolean {
   return (grant?.audit ?? 'none') !== 'none';
 }
 
+/**
+ * What becomes of a contribution under this grant.
+ * @param norm of its gradient sum per character; undefined: nobody asked for it
+ */
+export function auditModeOf({ audit = 'none', mostNorm = Infinity }: Grant, norm: number | undefined): AuditMode {
+  return norm !== undefined && norm > mostNorm ? 'hold' : audit;
+}
+
 /** The grants of the round that is open. */
 export interface Grants {
   /** The open round; -1 before the first. */

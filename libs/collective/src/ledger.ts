@@ -2,7 +2,7 @@
 import { clipScale, createVectorMemory } from '@troupe/optim';
 import { isLostRace, type AuditMode, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
 import { floatsAt, type GradientShape } from './codec.js';
-import { createGrants, keyOf, type ContributionKey, type Grant, type Grants, type RoundOrder } from './grants.js';
+import { auditModeOf, createGrants, keyOf, type ContributionKey, type Grant, type Grants, type RoundOrder } from './grants.js';
 
 /** What the all-reduce knows of a run: the vectors to add and the streams they stand for. */
 export interface ReductionConfig extends GradientShape {
@@ -23,6 +23,8 @@ export interface OfferedContribution {
   readonly message: MessageOf<'contribution'>;
   /** float32 [streams, stateFloats], as they arrived. */
   readonly endStates: Uint8Array;
+  /** Of the gradient sum per character, once it is whole and if its grant asks for it. */
+  readonly norm?: number | undefined;
 }
 
 /** Whether a contribution counts, and why not. */
@@ -42,9 +44,11 @@ export interface Addition extends ContributionKey {
   readonly last: boolean;
 }
 
-/** The contribution is whole, and its lease was granted with an audit: the coordinator gets a copy. */
+/** The contribution is whole, and its lease was granted with an audit, or its norm is beyond what was expected: the coordinator gets a copy. */
 export interface Audited extends OfferedContribution {
   readonly kind: 'audited';
+  /** Nobody has kept a copy for that: its norm is the reason. */
+  readonly isUnexpected: boolean;
 }
 
 export type Ruling = Verdict | Addition | Audited;
@@ -91,8 +95,11 @@ export interface Ledger {
    * @param missing ranges that should have come before it
    */
   offer(offered: OfferedContribution, missing?: readonly string[]): readonly Ruling[];
-  /** A range of a contribution is where it is summed; `defect`: it is, but it must not count. */
-  hold(range: string, key: ContributionKey, defect?: string): readonly Ruling[];
+  /**
+   * A range of a contribution is where it is summed; `defect`: it is, but it must not count.
+   * @param squares sum of x^2 of the range, if the grant asks for a norm
+   */
+  hold(range: string, key: ContributionKey, defect?: string, squares?: number): readonly Ruling[];
   /** The coordinator has audited a contribution. Nothing follows unless it is held in the round that is open. */
   rule(rule: AuditRule): readonly Ruling[];
   /** Whether what is held of this contribution is needed, or may be: another one under its lease does not change that. */
@@ -117,8 +124,8 @@ export function createLedger(config: ReductionConfig): Ledger {
 /** A contribution that waits for the rest of it. */
 interface Waiting {
   offered?: OfferedContribution;
-  /** Names of ranges. */
-  readonly held: Set<string>;
+  /** By name of the range: the sum of x^2. */
+  readonly held: Map<string, number>;
   defect?: string | undefined;
 }
 
@@ -232,11 +239,11 @@ class StreamLedger implements Ledger {
     return refusal ? [this.#refuse(offered, refusal)] : [...this.#count(round, key, offered)];
   }
 
-  hold(range: string, key: ContributionKey, defect?: string): readonly Ruling[] {
+  hold(range: string, key: ContributionKey, defect?: string, squares = 0): readonly Ruling[] {
     if (key.round === this.round + 1 && defect !== undefined) this.#early.push({ range, key, defect });
     if (key.round !== this.round || (!this.grants.find(key) && !this.grants.mayCome(key))) return [];
     const waiting = this.#waitingFor(key);
-    waiting.held.add(range);
+    waiting.held.set(range, squares);
     waiting.defect ??= defect;
     return this.#decide(waiting);
   }
@@ -263,7 +270,7 @@ class StreamLedger implements Ledger {
 
   #waitingFor(key: ContributionKey): Waiting {
     const { waiting } = this.#round!;
-    const found = waiting.get(keyOf(key)) ?? { held: new Set() };
+    const found = waiting.get(keyOf(key)) ?? { held: new Map() };
     waiting.set(keyOf(key), found);
     return found;
   }
@@ -274,12 +281,16 @@ class StreamLedger implements Ledger {
     const { workerId, message } = offered;
     const key: ContributionKey = { round: message.round, leaseId: message.leaseId, workerId };
     round.waiting.delete(keyOf(key));
-    const audit = this.grants.find(key)?.audit ?? 'none';
+    const grant = this.grants.find(key);
+    const norm = grant?.mostNorm === undefined ? undefined : normOf(held, message);
+    const audit = grant ? auditModeOf(grant, norm) : 'none';
     const refusal = checkRace(round, message, audit) ?? checkDefect(defect) ?? checkLoss(round, message);
     if (refusal) return [this.#refuse(offered, refusal)];
-    const audited: Audited[] = audit === 'none' ? [] : [{ kind: 'audited', ...offered }];
-    if (audit !== 'hold') return [...audited, ...this.#count(round, key, offered)];
-    round.audited.set(keyOf(key), offered);
+    const whole = { ...offered, norm };
+    const isUnexpected = audit !== (grant?.audit ?? 'none');
+    const audited: Audited[] = audit === 'none' ? [] : [{ kind: 'audited', isUnexpected, ...whole }];
+    if (audit !== 'hold') return [...audited, ...this.#count(round, key, whole)];
+    round.audited.set(keyOf(key), whole);
     return audited;
   }
 
@@ -370,6 +381,11 @@ class StreamLedger implements Ledger {
       factor: scale / tokens,
     };
   }
+}
+
+/** L2 norm per character. */
+function normOf(squares: Waiting['held'], { tokens }: MessageOf<'contribution'>): number {
+  return Math.sqrt([...squares.values()].reduce((sum, each) => sum + each, 0)) / tokens;
 }
 
 function checkStreams({ counted }: OpenRound, { streams }: MessageOf<'contribution'>): Refusal | undefined {

@@ -52,6 +52,10 @@ export interface RangeSum {
    * @returns the measures of the segments when the sum is complete
    */
   hold(key: string, intake: Intake): readonly SegmentMeasures[] | undefined;
+  /** Sum of x^2 of what has arrived whole. */
+  squaresOf(intake: Intake): number;
+  /** The range of a contribution that is here and not in the sum, as it arrived; the caller's own. */
+  copyOf(key: string): Uint8Array | undefined;
   /** Whether the range of this contribution is here, or in the sum. */
   has(key: string): boolean;
   /** The contribution will not count. One that counts already stays. */
@@ -124,6 +128,14 @@ class Sum implements RangeSum {
     }
     this.#held.set(key, intake);
     return this.#advance();
+  }
+
+  squaresOf(intake: Intake): number {
+    return this.#sum.squaresOf(intake);
+  }
+
+  copyOf(key: string): Uint8Array | undefined {
+    return this.#held.get(key)?.memory.slice();
   }
 
   has(key: string): boolean {

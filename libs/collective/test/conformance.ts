@@ -495,6 +495,44 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await resultOf(held)).toMatchObject({ result: 'already_counted' });
       });
 
+      it('comes before a contribution counts if its norm is beyond that of its grant, however it was granted', async () => {
+        const members = await admitAll();
+        const { tokens, gradient } = contribution(0);
+        const norm = Math.sqrt(gradient.reduce((sum, value) => sum + value * value, 0)) / tokens;
+        host.openRound(ORDER);
+        LEASES.forEach((streams, k) => {
+          const audit = k === 1 ? 'copy' : 'none';
+          host.grant({ ...key(k), streams, audit, ...(k < 2 && { mostNorm: norm * 3 }) });
+        });
+        const huge = { gradient: gradient.map((value) => value * 4) };
+        members[0].contribute(contribution(0, huge));
+        const audit = await host.receive(soon());
+        expect(audit).toMatchObject({ kind: 'audit', ...key(0), norm: expect.closeTo(norm * 4, 3) as number });
+        expect(differenceOf(shape, audit as ReduceAudit, contribution(0, huge), true)).toBeUndefined();
+        members[1].contribute(contribution(1, { gradient: gradient.map((value) => value * 9) }));
+        expect(await host.receive(soon())).toMatchObject({ kind: 'audit', ...key(1), norm: expect.any(Number) as number });
+        // Nobody has asked for its norm.
+        members[2].contribute(contribution(2, { gradient: gradient.map((value) => value * 9) }));
+        const counted = await host.receive(soon());
+        expect(counted).toMatchObject({ kind: 'counted', ...key(2) });
+        expect(counted).not.toHaveProperty('norm');
+        host.rule({ ...key(0), verdict: 'sound', reason: '' });
+        expect(await host.receive(soon())).toMatchObject({ kind: 'counted', ...key(0), norm: (audit as ReduceAudit).norm });
+        host.rule({ ...key(1), verdict: 'wrong', reason: 'it lies' });
+        expect(await resultOf(members[1])).toMatchObject({ result: 'audit_failed', reason: 'it lies' });
+      });
+
+      it('does not follow from a norm that is expected, which the host is told', async () => {
+        const member = await admitAndJoin(0);
+        const { tokens, gradient } = contribution(0);
+        const norm = Math.sqrt(gradient.reduce((sum, value) => sum + value * value, 0)) / tokens;
+        host.openRound(ORDER);
+        host.grant({ ...key(0), streams: LEASES[0], mostNorm: norm * 1.01 });
+        member.contribute(contribution(0));
+        const counted = await host.receive(soon());
+        expect(counted).toMatchObject({ kind: 'counted', ...key(0), norm: expect.closeTo(norm, 5) as number });
+      });
+
       it('that is not decided when the round ends is void', async () => {
         const [held, other] = [await admitAndJoin(0), await admitAndJoin(1)];
         host.openRound(ORDER);

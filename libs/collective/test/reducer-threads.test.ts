@@ -24,6 +24,7 @@ const OPTIONS: ReducersOptions = {
   reducers: 2,
   host: '127.0.0.1',
   port: 0,
+  places: 100,
   token: 'secret',
   log: (note) => notes.push(note),
   logThreads: (note) => notes.push(note),
@@ -119,6 +120,6 @@ describe('reducers in threads', () => {
     };
     const reducers = await startReducers({ ...OPTIONS, reducers: 1 }, start);
     closing.push(() => reducers.close());
-    expect(given).toEqual([{ host: '127.0.0.1', port: 0, token: 'secret' }]);
+    expect(given).toEqual([{ host: '127.0.0.1', port: 0, places: 100, token: 'secret' }]);
   });
 });

@@ -4,7 +4,9 @@ import { createChannel, PROTOCOL_VERSION, type Message } from '@troupe/protocol'
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createRangeLayout, evenRanges } from '../src/index.js';
 import { aMoment, ALL, expected, isChunk, isMessage, Network, Rounds, TENSORS } from './network.js';
-import { RUN, soon } from './rounds.js';
+import { LEASES, ORDER, RUN, soon } from './rounds.js';
+
+const contains = (text: string): unknown => expect.stringContaining(text);
 
 // As in the processes that run services.
 setMaxListeners(0);
@@ -109,6 +111,27 @@ describe('a run with reducers', () => {
     for (const k of [1, 2]) run.contribute(0, k);
     expect(await run.updates(0)).toEqual(updates[0]);
     expect(await run.round(1)).toEqual(updates[1]);
+  });
+
+  it('gives up the audit of a contribution whose copy is lost with a reducer, and others compute its streams', async () => {
+    await begin(2);
+    const updates = await expected(1);
+    run.host.openRound(ORDER);
+    const [first, ...others] = LEASES.map((streams, k) => ({ round: 0, leaseId: `lease${k}`, workerId: `w${k}`, streams }));
+    run.host.grant({ ...first, mostNorm: 1e-9 });
+    for (const grant of others) run.host.grant(grant);
+    // Before the bytes that follow.
+    const killed = killWhen('reducer1', (_, frame) => isMessage(frame, 'copied'));
+    run.contribute(0, 0);
+    expect(await run.workers[0].until('result')).toMatchObject({
+      result: 'not_audited',
+      reason: contains('lost with its reducer'),
+    });
+    expect(killed()).toBe(true);
+    run.host.grant({ ...first, leaseId: 'again' });
+    run.contribute(0, 0, { leaseId: 'again' });
+    for (const k of [1, 2]) run.contribute(0, k);
+    expect(await run.updates(0)).toEqual(updates[0]);
   });
 
   it('sends a range through the service when a worker alone loses its link to the reducer', async () => {

@@ -6,6 +6,7 @@ import { createRunState, oldestUnverified, type RunSettings } from '@troupe/sche
 import type { Connection } from '@troupe/transport';
 import { Audits } from './audits.js';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
+import type { BanList } from './bans.js';
 import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
 import { createCreditBook, type CreditBook } from './credits.js';
@@ -55,8 +56,8 @@ export interface ConductorOptions {
   readonly writer: CheckpointWriter;
   /** Decides who may join. */
   readonly gate: Gate;
-  /** Who is banned, and which addresses are suspect, which outlive this conductor. */
-  readonly banned?: Set<string> | undefined;
+  /** Who is banned, and which addresses are suspect. */
+  readonly bans: BanList;
   /** Rounds of the validations because of which the run has gone back, which outlive this conductor. Absent: it never does. */
   readonly jumps?: Set<number> | undefined;
   /** The secret of the all-reduce service. */
@@ -294,6 +295,7 @@ class RunConductor implements Conductor {
 
   tune(knobs: Partial<Knobs>): void {
     Object.assign(this.#options.training.knobs, knobs);
+    this.feed({ type: 'tuned' });
   }
 
   goBack({ round, ...changes }: BackOrder): RunRewound {
@@ -444,7 +446,7 @@ async function host(options: ConductorOptions, owner: string, signal: AbortSigna
 }
 
 function createControlServer(
-  { training, ports, gate, banned, reduceAddress, budget }: ConductorOptions,
+  { training, ports, gate, bans, reduceAddress, budget }: ConductorOptions,
   reduce: ReduceLink,
   roster: Roster,
   put: (event: ConductorEvent) => void,
@@ -452,7 +454,7 @@ function createControlServer(
   const { runId, config, layout } = training;
   return new ControlServer({
     gate,
-    banned,
+    bans,
     layoutHash: layout.hash,
     welcome: { runId, config, layoutHash: layout.hash, reduceAddress },
     roster,

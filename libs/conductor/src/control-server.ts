@@ -23,6 +23,7 @@ import {
 } from '@troupe/protocol';
 import { creditedAs } from '@troupe/run';
 import { hostOf, TransportError, type Connection } from '@troupe/transport';
+import type { BanList } from './bans.js';
 import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } from './events.js';
 import type { Gate, Pass } from './gate.js';
 import type { ReduceLink } from './reduce-link.js';
@@ -44,7 +45,7 @@ export interface ControlServerOptions {
   /** Checks tokens. */
   readonly gate: Gate;
   /** See ConductorOptions. */
-  readonly banned?: Set<string> | undefined;
+  readonly bans: BanList;
   readonly layoutHash: string;
   /** The part of the welcome that is the same for every worker. */
   readonly welcome: Omit<MessageOf<'welcome'>, 'type' | 'version' | 'workerId' | 'ticket'>;
@@ -65,9 +66,9 @@ export interface ControlServerOptions {
 
 export class ControlServer {
   readonly #options: ControlServerOptions;
-  /** Address and name of banned workers, and addresses from which somebody has lied. */
-  readonly #banned: Set<string>;
   #joined = 0;
+  /** Workers that have left, the first to leave first: the roster forgets them sooner than an audit may find a lie of theirs. */
+  readonly #left = new Map<string, WorkerIdentity>();
   readonly #strangers = new Strangers(LIMITS.unauthenticatedLinks);
   /** Why the run is over. Nobody can join any more. */
   #over: string | undefined;
@@ -79,7 +80,6 @@ export class ControlServer {
 
   constructor(options: ControlServerOptions) {
     this.#options = options;
-    this.#banned = options.banned ?? new Set();
   }
 
   /** Serves one incoming link until it ends. Never rejects. */
@@ -102,7 +102,8 @@ export class ControlServer {
         kind: hello.kind,
         remote,
         trusted: pass.trusted,
-        suspect: this.#banned.has(suspectKey({ remote })),
+        suspect: this.#options.bans.isHeld({ remote }),
+        tokenId: pass.tokenId,
         ...creditOf(hello),
       };
       await this.#runSession(channel, pass, worker, signal);
@@ -126,14 +127,14 @@ export class ControlServer {
   }
 
   /**
-   * Dismisses one worker, which does not reconnect on its own. `ban`: also refuse its name at its
+   * Dismisses one worker, which does not reconnect on its own. `ban`: an admin also wants its name refused at its
    * address from now on.
    * @returns its name, or undefined when it is not connected
    */
   remove(workerId: string, reason: string, ban: boolean): string | undefined {
     const worker = this.#options.roster.workers.get(workerId);
     if (!worker?.session) return undefined;
-    if (ban) this.#banned.add(banKey(worker));
+    if (ban) this.#options.bans.add(worker, { by: 'admin', refused: true, held: false, reason });
     worker.session.removedFor = reason;
     trySend(worker.session.channel, { type: 'stop', code: 'dismissed', reason: brief(reason) });
     worker.session.channel.close(reason);
@@ -143,16 +144,17 @@ export class ControlServer {
   /**
    * A volunteer lied. Its address is suspect from now on, and its name there is banned, unless others there have the same: many keep the
    * name that the page gives them, and a school or an office has one address.
+   * @param evidence what it claimed, and what came out
+   * @param farewell what its owner is told
    * @returns its name, or undefined when it is not known any more
    */
-  expose(workerId: string, reason: string): string | undefined {
-    const { roster } = this.#options;
-    const liar = roster.workers.get(workerId);
+  expose(workerId: string, evidence: string, farewell: string): string | undefined {
+    const { roster, bans } = this.#options;
+    const liar = roster.workers.get(workerId) ?? this.#left.get(workerId);
     if (!liar) return undefined;
-    this.#banned.add(suspectKey(liar));
-    const isShared = [...roster.workers.values()].some((other) => other.id !== liar.id && banKey(other) === banKey(liar));
-    if (!isShared) this.#banned.add(banKey(liar));
-    this.remove(workerId, reason, false);
+    const isShared = [...roster.workers.values()].some((other) => other.id !== liar.id && isAlike(other, liar));
+    bans.add(liar, { by: 'audit', refused: !isShared, held: true, reason: evidence });
+    this.remove(workerId, farewell, false);
     return liar.name;
   }
 
@@ -210,7 +212,7 @@ export class ControlServer {
   }
 
   #refuseBanned(worker: Pick<WorkerIdentity, 'name' | 'remote'>): void {
-    if (!this.#banned.has(banKey(worker))) return;
+    if (!this.#options.bans.isRefused(worker)) return;
     throw new ProtocolError(
       'banned',
       'the organizer of this run has banned this worker',
@@ -242,8 +244,14 @@ export class ControlServer {
     } finally {
       pass.ended.removeEventListener('abort', end);
       put({ type: 'workerLeft', worker, reason });
+      this.#remember(worker);
       reduce.dismiss(worker.id, brief(reason));
     }
+  }
+
+  #remember(worker: WorkerIdentity): void {
+    this.#left.set(worker.id, worker);
+    if (this.#left.size > LIMITS.rememberedWorkers) this.#left.delete(this.#left.keys().next().value!);
   }
 
   /** @returns the worker's own reason for leaving */
@@ -311,13 +319,9 @@ function endSession(session: ControlSession, error: ProtocolError): void {
   session.channel.close(error.message);
 }
 
-/** A banned worker is recognized by its host and its name. */
-function banKey({ remote, name }: Pick<WorkerIdentity, 'name' | 'remote'>): string {
-  return `${hostOf(remote)} ${name}`;
-}
-
-function suspectKey({ remote }: Pick<WorkerIdentity, 'remote'>): string {
-  return hostOf(remote);
+/** A ban would concern both. */
+function isAlike(a: Pick<WorkerIdentity, 'name' | 'remote'>, b: Pick<WorkerIdentity, 'name' | 'remote'>): boolean {
+  return a.name === b.name && hostOf(a.remote) === hostOf(b.remote);
 }
 
 /**

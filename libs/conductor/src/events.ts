@@ -26,6 +26,8 @@ export interface WorkerIdentity {
   readonly trusted: boolean;
   /** Somebody at its address has lied. */
   readonly suspect?: boolean;
+  /** Of the signed token that it has shown. */
+  readonly tokenId?: string | undefined;
 }
 
 /** A worker's control link while it is open. */
@@ -87,7 +89,7 @@ export type ConductorEvent =
   /** `round`: the current one. */
   | { readonly type: 'outcome'; readonly outcome: Outcome; readonly round: number };
 
-export type Order = Extract<RunInput, { type: 'start' | 'tick' | 'pause' | 'resume' | 'stop' }>;
+export type Order = Extract<RunInput, { type: 'start' | 'tick' | 'pause' | 'resume' | 'stop' | 'tuned' }>;
 
 /**
  * A contribution that counts. The scheduler forgets a counted lease, so the event carries what it

@@ -23,6 +23,8 @@ export interface Pass {
   readonly ended: AbortSignal;
   /** What its worker computes need not be audited. */
   readonly trusted: boolean;
+  /** Of the signed token that its worker has shown. */
+  readonly tokenId?: string;
   /** A lease is sent over the link. */
   countLease(): void;
   /** The link has ended. */

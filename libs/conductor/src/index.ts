@@ -1,3 +1,4 @@
+export { createBanList, type BanList, type BanListOptions } from './bans.js';
 export { writeInTurn, type CheckpointStore } from './checkpoint-writer.js';
 export {
   createConductor,

@@ -133,7 +133,7 @@ export class RunShell {
   }
 
   #ban({ workerId, reason, since }: Extract<RunEffect, { type: 'ban' }>): void {
-    const name = this.#parts.workers.expose(workerId, bannedText(reason)) ?? workerId;
+    const name = this.#parts.workers.expose(workerId, reason, bannedText(reason)) ?? workerId;
     const wrong = `what ${name} contributed after round ${since} is wrong, or may be`;
     if (since !== undefined) this.#parts.put({ type: 'tainted', since, reason: wrong });
   }
@@ -150,8 +150,15 @@ export class RunShell {
     reduce.openRound({ round, ...stepOf(training, round), parametersDigest: training.replica.digest() });
   }
 
-  #grant({ workerId, leaseId, round, streams, audit }: Lease): void {
-    this.#parts.reduce.grant({ round, leaseId, workerId, streams: [...streams], audit });
+  #grant({ workerId, leaseId, round, streams, audit, mostNorm }: Lease): void {
+    this.#parts.reduce.grant({
+      round,
+      leaseId,
+      workerId,
+      streams: [...streams],
+      audit,
+      ...(mostNorm !== undefined && { mostNorm }),
+    });
   }
 
   #sendLease({ workerId, leaseId, round, streams: ids, states: sources, deadlineMs }: Lease): void {
@@ -174,8 +181,8 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
     case 'workerLeft':
       return { type: 'workerLeft', workerId: event.worker.id, reason: event.reason };
     case 'counted': {
-      const { leaseId, workerId, round, streams, lossSum, computeMs, serviceMs } = event.contribution;
-      return { type: 'counted', leaseId, workerId, round, streams, lossSum, computeMs, serviceMs };
+      const { leaseId, workerId, round, streams, lossSum, computeMs, serviceMs, norm } = event.contribution;
+      return { type: 'counted', leaseId, workerId, round, streams, lossSum, computeMs, serviceMs, norm };
     }
     case 'rejected': {
       const { leaseId, workerId, round, computeMs, result, reason } = event.rejection;
@@ -184,6 +191,10 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
     case 'peer': {
       const { workerId, offered, members, linked } = event.peer;
       return { type: 'peer', workerId, offered, members, linked };
+    }
+    case 'audit': {
+      const { leaseId, workerId, round, norm } = event.audit;
+      return norm === undefined ? undefined : { type: 'conspicuous', leaseId, workerId, round };
     }
     case 'verified':
       return event;

@@ -9,6 +9,7 @@ import {
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { RunEvent } from '@troupe/run';
 import {
+  createBanList,
   createConductor,
   createTokenGate,
   writeInTurn,
@@ -78,6 +79,7 @@ async function open({
       stopRules: stopRules ?? { maxLoss: 3, patience: 0 },
       cadences,
       gate: createTokenGate('open sesame'),
+      bans: createBanList({ now: () => 0 }),
       reduceToken: 'secret',
       reduceAddress: '/reduce',
       reducers: ['ws://sums:7071'],

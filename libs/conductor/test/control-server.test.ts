@@ -11,6 +11,7 @@ import {
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { createBanList, type BanList } from '../src/bans.js';
 import { ControlServer } from '../src/control-server.js';
 import type { ConductorEvent } from '../src/events.js';
 import { createTokenGate, type Pass } from '../src/gate.js';
@@ -44,6 +45,7 @@ let deadlines: Deadlines;
 let roster: Roster;
 let server: ControlServer;
 let over: AbortController;
+let bans: BanList;
 let clockMs = 0;
 /** Those that the gate has given. */
 let passes: ReturnType<typeof createPasses>;
@@ -58,6 +60,7 @@ beforeEach(() => {
   [evicted, passes] = [[], createPasses()];
   server = new ControlServer({
     gate: { admit: (hello, link) => passes.admit(hello, link), addressOf: createTokenGate(HELLO.token).addressOf },
+    bans: (bans = createBanList({ now: () => 1_000 })),
     layoutHash: HASH,
     welcome: { runId: 'run', config: CONFIG, layoutHash: HASH, reduceAddress: '/reduce' },
     roster,
@@ -85,7 +88,7 @@ function createPasses() {
     const pass = { ends: new AbortController(), link, leases: 0, released: false };
     given.push(pass);
     const countLease = (): void => void pass.leases++;
-    return { ended: pass.ends.signal, trusted: true, countLease, release: () => (pass.released = true) };
+    return { ended: pass.ends.signal, trusted: true, tokenId: 'c0ffee', countLease, release: () => (pass.released = true) };
   };
   return { given, admit };
 }
@@ -425,8 +428,12 @@ describe('removing a worker', () => {
   it('that lied bans its name there and makes its address suspect, also when it has left', async () => {
     const suspicions = () => of('workerJoined').map(({ worker }) => [worker.name, worker.suspect]);
     const liar = await join({ name: 'Eve', remote: '10.0.0.1:1' });
-    expect(server.expose(liar.id, 'its gradient differs')).toBe('Eve');
+    expect(server.expose(liar.id, 'its gradient differs', 'test your memory')).toBe('Eve');
     await liar.served;
+    expect(bans.list()).toEqual([
+      expect.objectContaining({ by: 'audit', refused: true, held: true, reason: 'its gradient differs', tokenId: 'c0ffee' }),
+    ]);
+    expect(await liar.next()).toEqual({ type: 'stop', code: 'dismissed', reason: 'test your memory' });
     const again = connect('10.0.0.1:2');
     again.send({ ...HELLO, name: 'Eve' });
     expect(await again.next()).toMatchObject({ type: 'refuse', code: 'banned' });
@@ -434,7 +441,7 @@ describe('removing a worker', () => {
     const gone = await join({ name: 'Mallory', remote: '10.0.0.2:1' });
     gone.close('bye');
     await gone.served;
-    expect(server.expose(gone.id, 'its gradient differs')).toBe('Mallory');
+    expect(server.expose(gone.id, 'its gradient differs', 'test your memory')).toBe('Mallory');
     await join({ name: 'Cem', remote: '10.0.0.2:2' });
     expect(suspicions()).toEqual([
       ['Eve', false],
@@ -442,13 +449,28 @@ describe('removing a worker', () => {
       ['Mallory', false],
       ['Cem', true],
     ]);
-    expect(server.expose('nobody', 'why')).toBeUndefined();
+    expect(server.expose('nobody', 'why', 'test your memory')).toBeUndefined();
+  });
+
+  it('that lied is known although many have left since, whom the roster remembers instead', async () => {
+    const liar = await join({ name: 'Eve', remote: '10.0.0.1:1' });
+    liar.close('bye');
+    await liar.served;
+    for (let i = 0; i < 60; i++) {
+      const other = await join({ name: `other ${i}`, remote: `10.0.1.${i}:1` });
+      other.close('bye');
+      await other.served;
+    }
+    expect(roster.workers.has(liar.id)).toBe(false);
+    expect(server.expose(liar.id, 'its gradient differs', 'test your memory')).toBe('Eve');
+    expect(bans.isHeld({ remote: '10.0.0.1:7' })).toBe(true);
   });
 
   it('that lied under a name that others at its address have bans none of them', async () => {
     const [liar] = [await join({ remote: '10.0.0.1:1' }), await join({ remote: '10.0.0.1:2' })];
-    server.expose(liar.id, 'its gradient differs');
+    server.expose(liar.id, 'its gradient differs', 'test your memory');
     await liar.served;
+    expect(bans.list()).toEqual([expect.objectContaining({ refused: false, held: true })]);
     await join({ remote: '10.0.0.1:3' });
   });
 

@@ -50,7 +50,7 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
       grant: ({ workerId, streams }) => log.push(`grant ${workerId}: ${streams.join()}`),
     },
     workers: {
-      expose: (id, reason) => String(log.push(`expose ${id}: ${reason}`)),
+      expose: (id, evidence, farewell) => String(log.push(`expose ${id}: ${evidence}; ${farewell}`)),
       send(to, message, body = new Uint8Array()) {
         log.push(`send ${to} ${message.type}`);
         sent.push({ to, message, body });

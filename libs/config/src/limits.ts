@@ -175,6 +175,10 @@ export const LIMITS = {
   wrongTokensForgottenMs: 600_000,
   /** Addresses whose wrong tokens are counted. */
   wrongTokenAddresses: 4_096,
+  /** Workers that have left, of which it is known who they were, in case that one is found to have lied. */
+  rememberedWorkers: 4_096,
+  /** Bans of one run. */
+  bans: 4_096,
   /** Workers in one run. */
   workers: 10_000,
   /** Connections at a time that have not sent a hello. */

@@ -1,5 +1,7 @@
 export { runApp, type AppProcess, type AppShell } from './app.js';
+export { openFilesIn, placesOfThisProcess, socketPlaces } from './descriptors.js';
 export { EXIT, isLastingExit } from './exit-codes.js';
+export { createFloodLimit, type FloodLimit, type FloodLimitOptions } from './floods.js';
 export { parseOptions, positionalsOf, UsageError, type Parsed } from './options.js';
 export { isReaderGone, LiveOutput, missingLines, outputProblem, type OutputOptions, type OutputStream } from './output.js';
 export { endsOnHangup, stopRequest, stopSignals, type ProcessSignals, type StopSignal } from './signals.js';

@@ -14,6 +14,7 @@ export {
   type TrainingConfig,
 } from '@troupe/config';
 export { aborted } from './aborted.js';
+export { addressKey, remoteKey } from './address-key.js';
 export {
   createChannel,
   receiveWithin,
@@ -26,6 +27,7 @@ export {
   type Wait,
 } from './channel.js';
 export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
+export { createDoorkeeper, type Doorkeeper, type DoorSocket } from './doorkeeper.js';
 export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames, openTransfer, type OpenTransfer } from './frames.js';
 export {

@@ -7,7 +7,7 @@ import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 
 /** Incremented when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 12;
+export const PROTOCOL_VERSION = 13;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -456,7 +456,8 @@ export const OpenRoundSchema = v.strictObject({
 
 /**
  * What becomes of a contribution. `none`: it counts when it is valid · `copy`: it counts, and the coordinator is sent a copy, to compute
- * the lease again · `hold`: the coordinator is sent a copy, and it counts only once the coordinator says so.
+ * the lease again · `hold`: the coordinator is sent a copy, and it counts only once the coordinator says so. A contribution whose norm is above
+ * `mostNorm` is held whatever its lease was granted with.
  */
 export const AUDIT_MODES = ['none', 'copy', 'hold'] as const;
 export type AuditMode = (typeof AUDIT_MODES)[number];
@@ -469,6 +470,8 @@ export const GrantSchema = v.strictObject({
   workerId: id,
   streams: streamIds,
   audit: v.picklist(AUDIT_MODES),
+  /** L2 norm of the gradient sum per character. Absent: any, and it is not measured. */
+  mostNorm: v.optional(positive),
 });
 
 /**
@@ -511,6 +514,8 @@ export const CountedSchema = v.strictObject({
   computeMs: positive,
   /** Time that the service spent on this contribution, and on sending an update to one worker. */
   serviceMs: positive,
+  /** L2 norm of the gradient sum per character, if the grant asked for it. */
+  norm: v.optional(positive),
 });
 
 export const RejectedSchema = v.strictObject({
@@ -524,8 +529,8 @@ export const RejectedSchema = v.strictObject({
 });
 
 /**
- * A whole contribution, of a lease that was granted with an audit. With `copy` it comes before its `counted`, and with `hold` the service
- * waits for `rule`. Body: the coded gradient as workers send it, the last segment first, then end states float32 [streams, L, S, H].
+ * A whole contribution, of a lease that was granted with an audit, or with a norm beyond that of its grant. With `copy` it comes before its
+ * `counted`; with `hold`, and with `norm`, the service waits for `rule`. Body: the coded gradient as workers send it, the last segment first, then end states float32 [streams, L, S, H].
  */
 export const AuditSchema = v.strictObject({
   type: v.literal('audit'),
@@ -536,6 +541,8 @@ export const AuditSchema = v.strictObject({
   /** Nats, summed over the characters. */
   lossSum: positive,
   computeMs: positive,
+  /** Its norm per character, if it is held because of that. */
+  norm: v.optional(positive),
 });
 
 // ---- reduce: service -> reducer, which also receives admit, dismiss, subscribe, openRound and grant
@@ -580,6 +587,9 @@ export const AddSchema = v.strictObject({
 /** The contribution does not count: what is held of it is not needed. */
 export const DropSchema = v.strictObject({ type: v.literal('drop'), round: count, leaseId: id, workerId: id });
 
+/** The coordinator shall have a copy of the contribution, although its lease was granted without an audit. Answered with `copied`. */
+export const CopySchema = v.strictObject({ type: v.literal('copy'), round: count, leaseId: id, workerId: id });
+
 /** The factor of the mean is known: the range of the update is float32(sum * factor). It is sent to workers and to the service. */
 export const FinishSchema = v.strictObject({ type: v.literal('finish'), round: count, factor: positive });
 
@@ -597,9 +607,11 @@ export const HeldSchema = v.strictObject({
   defect: reason,
   /** Time that the reducer spends on a contribution, and on sending its range of an update to one worker. */
   serviceMs: positive,
+  /** Sum of x^2 of the range, if the grant names a norm. */
+  squares: v.optional(positive),
 });
 
-/** Comes before `held` if the lease was granted with an audit. Body: the range as it arrived. */
+/** Comes before `held` if the lease was granted with an audit, or answers `copy`. Body: the range as it arrived. */
 export const CopiedSchema = v.strictObject({ type: v.literal('copied'), round: count, leaseId: id, workerId: id, ...range });
 
 /** The sum is complete. Body: the sum of x^2 of each segment, float64. */
@@ -660,6 +672,7 @@ export const MESSAGE_SCHEMAS = {
   passedRange: PassedRangeSchema,
   add: AddSchema,
   drop: DropSchema,
+  copy: CopySchema,
   finish: FinishSchema,
   copied: CopiedSchema,
   held: HeldSchema,

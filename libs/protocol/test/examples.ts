@@ -133,9 +133,9 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   peers: { type: 'peers', candidates: ['w-1', 'w-2'], reducers: ['w-1'] },
   dismiss: { type: 'dismiss', workerId: 'w-1', reason: 'gone' },
   openRound: { type: 'openRound', round: 7, learningRate: 0.0123, clip: 5, parametersDigest: digest },
-  grant: { type: 'grant', round: 7, leaseId: 'l', workerId: 'w-1', streams, audit: 'hold' },
+  grant: { type: 'grant', round: 7, leaseId: 'l', workerId: 'w-1', streams, audit: 'hold', mostNorm: 0.5 },
   rule: { type: 'rule', round: 7, leaseId: 'l', workerId: 'w-1', verdict: 'wrong', reason: 'its gradient differs' },
-  audit: { type: 'audit', round: 7, leaseId: 'l', workerId: 'w-1', streams, lossSum: 1.5, computeMs: 3 },
+  audit: { type: 'audit', round: 7, leaseId: 'l', workerId: 'w-1', streams, lossSum: 1.5, computeMs: 3, norm: 0.75 },
   copied: { type: 'copied', round: 7, leaseId: 'l', workerId: 'w-1', from: 0, to: 2 },
   hosted: { type: 'hosted', version: 1 },
   peer: { type: 'peer', workerId: 'w-1', offered: true, members: 4, linked: 3 },
@@ -154,6 +154,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   passedRange: { type: 'passedRange', round: 7, leaseId: 'l', workerId: 'w-1', from: 3, to: 5 },
   add: { type: 'add', round: 7, index: 0, leaseId: 'l', workerId: 'w-1', last: true },
   drop: { type: 'drop', round: 7, leaseId: 'l', workerId: 'w-1' },
+  copy: { type: 'copy', round: 7, leaseId: 'l', workerId: 'w-1' },
   finish: { type: 'finish', round: 7, factor: 0.000488 },
   held: {
     type: 'held',
@@ -162,6 +163,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     workerId: 'w-1',
     defect: 'the gradient of tensor 3 holds a NaN',
     serviceMs: 0.75,
+    squares: 12.5,
   },
   measured: { type: 'measured', round: 7, from: 3, to: 5 },
   counted: {
@@ -174,6 +176,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     lossSum: 801.25,
     computeMs: 12.5,
     serviceMs: 0.75,
+    norm: 0.25,
   },
   rejected: {
     type: 'rejected',

@@ -37,6 +37,8 @@ export {
   POINT_FIELDS,
   type Access,
   type ApiError,
+  type Ban,
+  type BansView,
   type ControlReply,
   type ControlRequest,
   type CorpusView,

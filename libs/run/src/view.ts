@@ -344,6 +344,31 @@ export interface RunsView {
   readonly runs: readonly PastRun[];
 }
 
+/** A worker that an admin removed for good, or whose lease turned out wrong when it was computed again. */
+export interface Ban {
+  /** "b1", "b2" ..., in the order in which they came. */
+  readonly id: string;
+  readonly at: number;
+  /** Who ordered it. */
+  readonly by: 'admin' | 'audit';
+  /** The address of the worker, without a port. */
+  readonly address: string;
+  readonly name: string;
+  /** Of the signed token that it showed, by which the token can be revoked. */
+  readonly tokenId?: string;
+  /** Its name is refused at its address. Not if others there had the same name. */
+  readonly refused: boolean;
+  /** Nothing that comes from its address counts before it is audited. */
+  readonly held: boolean;
+  /** After an audit: what the worker claimed, and what came out. */
+  readonly reason: string;
+}
+
+/** `GET /api/bans`, in the order in which they came, at most LIMITS.bans. */
+export interface BansView {
+  readonly bans: readonly Ban[];
+}
+
 /** Body of `POST /api/control`. */
 export type ControlRequest =
   | { readonly action: 'pause' }
@@ -352,8 +377,10 @@ export type ControlRequest =
   | { readonly action: 'stop' }
   /** Disconnects the worker, which may join again. */
   | { readonly action: 'kick'; readonly workerId: string; readonly reason?: string }
-  /** Disconnects the worker, and refuses its name from its address until the coordinator ends. */
+  /** Disconnects the worker, and refuses its name from its address from now on, also after a resume. */
   | { readonly action: 'ban'; readonly workerId: string; readonly reason?: string }
+  /** Lifts a ban. `ban`: its id. */
+  | { readonly action: 'unban'; readonly ban: string }
   /**
    * Takes effect in the next round. `learningRate` is the peak of the schedule; `clip` 0 = never.
    * Refused in a reproducible run.

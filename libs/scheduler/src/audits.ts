@@ -1,5 +1,6 @@
 /** What is remembered of audits; trust.ts decides about them. */
 import type { AuditMode } from '@troupe/protocol';
+import { createNorms, type Norms } from './norms.js';
 
 export interface AuditPolicy {
   /** Secret, so that no worker can tell which of its leases are audited. Two whole numbers below 2^32. */
@@ -54,6 +55,8 @@ export interface Audits {
   guardedRound: number;
   /** The coordinator is computing a lease that volunteers say is not finite. */
   verifying: boolean;
+  /** Of contributions of volunteers. */
+  readonly norms: Norms;
   /** What is counted in this round by those who are trusted, or is audited. */
   judged: { lossSum: number; characters: number };
 }
@@ -66,6 +69,7 @@ export function createAudits(policy: AuditPolicy | undefined): Audits {
     draws: 0,
     guardedRound: -Infinity,
     verifying: false,
+    norms: createNorms(),
     judged: { lossSum: 0, characters: 0 },
   };
 }

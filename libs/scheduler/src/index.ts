@@ -1,5 +1,6 @@
 export { type AuditPolicy, type Audits, type Trust } from './audits.js';
 export { type Decision, type Lent } from './decisions.js';
+export { createNorms, FAR_BEYOND, largestExpected, noteNorm } from './norms.js';
 export { type Pace } from './pace.js';
 export {
   createRunState,

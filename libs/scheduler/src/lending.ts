@@ -13,7 +13,7 @@ import {
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import { isResting } from './rests.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
-import { awaitsAuditor, chooseAudit, closeAuditOf, shareLimits } from './trust.js';
+import { awaitsAuditor, chooseAudit, closeAuditOf, mostNormOf, shareLimits } from './trust.js';
 
 /**
  * A worker counts as stuck after this many times its deadline, and not before the minimum:
@@ -524,7 +524,8 @@ function grantLease(
     refreshUncovered(state, index);
   }
   const audit = chooseAudit(state, worker, id, lease.deadlineAtMs);
-  effects.push({ type: 'lease', workerId: worker.id, leaseId: id, round: state.round, streams, states, deadlineMs, audit });
+  const given = { workerId: worker.id, leaseId: id, round: state.round, streams, states, deadlineMs };
+  effects.push({ type: 'lease', ...given, audit, ...mostNormOf(state, worker) });
   return charactersSoFar;
 }
 

@@ -238,7 +238,13 @@ export type RunInput =
       readonly computeMs: number;
       /** Of the all-reduce service. */
       readonly serviceMs: number;
+      /** Of the gradient sum per character, if the lease named one. */
+      readonly norm?: number | undefined;
     }
+  /** The norm of a contribution is beyond that of its lease: it is held until it is audited. */
+  | { readonly type: 'conspicuous'; readonly leaseId: string; readonly workerId: string; readonly round: number }
+  /** A person has changed the learning rate, or another knob. */
+  | { readonly type: 'tuned' }
   | {
       readonly type: 'rejected';
       readonly leaseId: string;
@@ -295,6 +301,8 @@ export type RunEffect =
       readonly states: string;
       readonly deadlineMs: number;
       readonly audit: AuditMode;
+      /** A contribution with a larger norm per character is held until it is audited. Absent: its worker is trusted. */
+      readonly mostNorm?: number | undefined;
     }
   /**
    * The worker lied, or computes wrongly: remove it, and do not admit it again. `since`: the first round in which something of it counted

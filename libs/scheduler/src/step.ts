@@ -22,6 +22,7 @@ import {
 import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
 import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
+import { forgetNorms } from './norms.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
 import { createRefusals, noteRefusal, noteWork } from './rests.js';
 import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topology.js';
@@ -36,6 +37,7 @@ import {
   noteFalseClaim,
   noteDeparture,
   pushCheckpoint,
+  noteConspicuous,
   noteCounted,
   notePassed,
 } from './trust.js';
@@ -101,6 +103,10 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return updated(state, input, nowMs, effects);
     case 'audited':
       return audited(state, input, nowMs, effects);
+    case 'conspicuous':
+      return noteConspicuous(state, input, nowMs);
+    case 'tuned':
+      return forgetNorms(state.audits.norms);
     case 'verified':
       return verified(state, input, nowMs, effects);
     case 'peer':

@@ -6,6 +6,7 @@
 import { philox4x32 } from '@troupe/optim/philox';
 import type { AuditMode } from '@troupe/protocol';
 import type { AuditPolicy } from './audits.js';
+import { largestExpected, noteNorm } from './norms.js';
 import type { RunEffect, RunInput, RunState, WorkerRecord } from './state.js';
 
 /** Audits that a worker must pass before anything of it counts without one. */
@@ -96,6 +97,25 @@ function draw({ seed }: AuditPolicy, index: number): number {
   return words[0] / 2 ** 32;
 }
 
+/** Above which norm a contribution of this worker is audited before it counts; nothing for one that is trusted. */
+export function mostNormOf(
+  { audits }: RunState,
+  { trust }: WorkerRecord,
+): Pick<Extract<RunEffect, { type: 'lease' }>, 'mostNorm'> {
+  return isAuditable(audits, trust) ? { mostNorm: largestExpected(audits.norms) } : {};
+}
+
+/** The contribution is held although its lease was granted without: its norm is the reason. */
+export function noteConspicuous(
+  { audits, leases }: RunState,
+  input: Extract<RunInput, { type: 'conspicuous' }>,
+  nowMs: number,
+): void {
+  const { leaseId, workerId, round } = input;
+  const dueAtMs = leases.get(leaseId)?.deadlineAtMs ?? nowMs;
+  audits.open.set(leaseId, { workerId, round, mode: 'hold', dueAtMs });
+}
+
 /** The lease is not audited after all, or its audit is decided. */
 export function closeAudit({ audits }: RunState, leaseId: string): void {
   audits.open.delete(leaseId);
@@ -143,13 +163,14 @@ type Counted = Extract<RunInput, { type: 'counted' }>;
 export function noteCounted(
   state: RunState,
   worker: WorkerRecord,
-  { leaseId, round, streams, lossSum }: Counted,
+  { leaseId, round, streams, lossSum, norm }: Counted,
   effects: RunEffect[],
 ): void {
   const { audits, settings } = state;
   const { trust } = worker;
   const mode = audits.open.get(leaseId)?.mode ?? (isOnProbation(state, worker) ? 'hold' : 'none');
   const auditable = isAuditable(audits, trust);
+  if (norm !== undefined) noteNorm(audits.norms, norm);
   const isBelieved = !auditable || mode !== 'none';
   if (isBelieved && round === state.round) {
     audits.judged.lossSum += lossSum;

@@ -4,6 +4,7 @@ import {
   auditProbability,
   AUDIT_FLOOR,
   createRunState,
+  FAR_BEYOND,
   PROBATION_AUDITS,
   step,
   type RunEffect,
@@ -317,5 +318,58 @@ describe('what a volunteer says', () => {
     }
     // Each claim is the reason for an audit of the next lease.
     expect(audits).toBeGreaterThan(4);
+  });
+});
+
+describe('a norm beyond those of before', () => {
+  const NORM = 0.5;
+  const countWith = (run: ReturnType<typeof createRun>, { workerId, leaseId, round, streams }: LeaseEffect, norm: number) =>
+    run.feed({ type: 'counted', workerId, leaseId, round, streams, lossSum: 1, computeMs: 5, serviceMs: 0, norm });
+
+  it('is named by the leases of volunteers once enough are known, until somebody changes the training', () => {
+    const run = createRun();
+    run.join('a');
+    const named = new Set<number | undefined>();
+    const playWithNorms = (): void => {
+      const { round } = run.state;
+      for (const lease of run.leases.splice(0)) {
+        named.add(lease.mostNorm);
+        if (lease.audit !== 'none') run.audited(lease, 'sound');
+        countWith(run, lease, NORM);
+      }
+      run.feed({ type: 'updated', round, trainLoss: 4 });
+    };
+    for (let i = 0; i < 60; i++) playWithNorms();
+    expect([...named]).toEqual([Number.MAX_VALUE, NORM * FAR_BEYOND]);
+    run.feed({ type: 'tuned' });
+    named.clear();
+    playWithNorms();
+    playWithNorms();
+    // The first was lent before.
+    expect([...named]).toEqual([NORM * FAR_BEYOND, Number.MAX_VALUE]);
+  });
+
+  it('is of no interest in those of workers that are trusted', () => {
+    const run = createRun();
+    run.join('a', true);
+    for (let i = 0; i < 3; i++) {
+      expect(run.leases.map((lease) => 'mostNorm' in lease)).toEqual([false]);
+      run.playRound();
+    }
+  });
+
+  it('opens an audit, whose verdict counts as any other', () => {
+    const run = createRun();
+    run.join('a');
+    for (let i = 0; i < 200; i++) run.playRound();
+    const lease = run.leases.find(({ audit }) => audit === 'none') ?? run.leases[0];
+    run.feed({ ...lease, type: 'conspicuous' });
+    expect(run.state.audits.open.get(lease.leaseId)).toMatchObject({ workerId: 'a', mode: 'hold' });
+    const { passed } = workersOf(run)[0].trust;
+    run.audited(lease, 'sound');
+    expect([workersOf(run)[0].trust.passed, run.state.audits.open.size]).toEqual([passed + 1, 0]);
+    run.count(lease);
+    run.feed({ ...lease, type: 'conspicuous' });
+    expect(run.audited(lease, 'wrong')).toContainEqual(expect.objectContaining({ type: 'ban', workerId: 'a' }));
   });
 });

@@ -42,7 +42,7 @@ export function createGate({ token: shared, volunteerToken, signed, traffic }: G
         refuseOthers(token, hello.kind);
         const { account, ended, release } = signed.hold(token);
         traffic.charges(link).push({ account, whose: 'this token' });
-        return withLeases({ ended, release, trusted: token.scope !== 'volunteer' });
+        return withLeases({ ended, release, trusted: token.scope !== 'volunteer', tokenId: token.id });
       });
 
       function withLeases(pass: Omit<Pass, 'countLease'>): Pass {
@@ -62,7 +62,7 @@ export function createGate({ token: shared, volunteerToken, signed, traffic }: G
 
 /** A pass that also ends when the address or the token is given too many leases. */
 function countingLeases(
-  { ended, trusted, release }: Omit<Pass, 'countLease'>,
+  { ended, release, ...rest }: Omit<Pass, 'countLease'>,
   link: Parameters<Traffic['charges']>[0],
   traffic: Traffic,
 ): Pass {
@@ -71,8 +71,8 @@ function countingLeases(
   ended.addEventListener('abort', end, { once: true });
   const charges = traffic.charges(link);
   return {
+    ...rest,
     ended: ends.signal,
-    trusted,
     countLease() {
       for (const { account, whose } of charges) {
         const excess = account.lease(traffic.nowMs());

@@ -1,17 +1,15 @@
 /** The server of a coordinator: its ports, its certificate and its mounts. It knows nothing of runs. */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { isLoopback } from '@troupe/process';
-import { LIMITS } from '@troupe/protocol';
+import { isLoopback, placesOfThisProcess } from '@troupe/process';
+import { addressKey, createDoorkeeper, LIMITS } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { addressesOf, isEverywhere, withoutPort, type Addresses, type Site } from './addresses.js';
 import type { Certificate } from './certificate.js';
-import { placesOfThisProcess } from './descriptors.js';
-import { createDoorkeeper } from './doorkeeper.js';
 import { createForwarded, type Forwarded } from './forwarded.js';
 import { createMounts, type MountSlot } from './mounts.js';
 import { createPorts, type Listening, type ListenOptions, type Ports } from './ports.js';
-import { addressKey, capTable, createCaps } from './caps.js';
+import { capTable, createCaps } from './caps.js';
 import { createSiteCheck, type SiteCheck } from './site-check.js';
 import { createSocketCount, createTraffic, type Traffic } from './traffic.js';
 

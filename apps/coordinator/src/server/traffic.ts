@@ -1,8 +1,8 @@
 /** Sockets, and binary links with their traffic, that count for the address that they come from, and for their token. */
 import type { Socket } from 'node:net';
-import { ProtocolError } from '@troupe/protocol';
-import { hostOf, type Connection } from '@troupe/transport';
-import { addressKey, type Account, type Caps, type Excess } from './caps.js';
+import { addressKey, ProtocolError, remoteKey } from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
+import type { Account, Caps, Excess } from './caps.js';
 
 /** Whose caps are exceeded, in words. */
 type Whose = 'this address' | 'this token';
@@ -57,10 +57,10 @@ export function createTraffic(
   return {
     caps,
     nowMs,
-    keyOf,
+    keyOf: ({ remote }) => remoteKey(remote),
     meter(link) {
       const charges: Charge[] = [];
-      const failure = openAt(keyOf(link), link, charges);
+      const failure = openAt(remoteKey(link.remote), link, charges);
       const metered = counted(link, charges, nowMs, failure);
       charged.set(metered, charges);
       originals.set(metered, link);
@@ -79,12 +79,6 @@ export function createTraffic(
     void link.closed.then(() => account.close());
     return undefined;
   }
-}
-
-/** From "10.0.0.1:4242" or "[2001:db8::1]:4242". An address without a port is one that a proxy has reported. */
-function keyOf({ remote }: Connection): string | undefined {
-  const address = /^\[([^\]]*)\]/.exec(remote)?.[1] ?? hostOf(remote);
-  return addressKey(address, !/:\d+$/.test(remote));
 }
 
 /** @param failure why nothing is received at all */

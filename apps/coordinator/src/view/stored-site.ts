@@ -46,6 +46,9 @@ export function createStoredSite({ run, mount, pages, report }: StoredSiteOption
     onFailed: ({ message }) => report({ event: 'note', level: 'warn', text: `a dashboard was disconnected: ${message}` }),
   });
   const { playground, close } = playgroundOf(run);
+  const refuse = (): never => {
+    throw notHere();
+  };
   const pastRuns = createPastRuns(run.folder, () => performance.now());
   const api = createApi({
     ...source,
@@ -61,9 +64,8 @@ export function createStoredSite({ run, mount, pages, report }: StoredSiteOption
     }),
     runs: () => pastRuns.list(history),
     credits: createCredits(history.credits, () => performance.now()),
-    network: () => {
-      throw notHere();
-    },
+    bans: refuse,
+    network: refuse,
   });
   return {
     run,

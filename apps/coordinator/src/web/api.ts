@@ -6,6 +6,7 @@ import { MODEL_FORMS, type ModelForm } from '@troupe/export';
 import { LIMITS } from '@troupe/protocol';
 import type {
   Access,
+  BansView,
   CreditsView,
   EventsView,
   FlowView,
@@ -37,6 +38,7 @@ export interface ApiParts extends ViewSource {
   readonly models: ModelDownloads;
   /** The runs to compare with that the client may see, this one included. */
   runs(access: readonly Access[]): Promise<RunsView['runs']>;
+  bans(): BansView;
   /** Who computed what. */
   credits(): CreditsView;
   /** For a machine that looks whether it could join. */
@@ -128,6 +130,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     '/api/flow': json('read', (): FlowView => ({ flows: history.flows })),
     '/api/runs': json('read', async ({ access }): Promise<RunsView> => ({ runs: await parts.runs(access) })),
     ...modelRoutes(parts),
+    '/api/bans': json('admin', () => parts.bans()),
     '/api/checkpoint': get('admin', (call) => sendCheckpoint(parts, call)),
     '/api/control': {
       need: 'admin',

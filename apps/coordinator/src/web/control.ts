@@ -1,5 +1,5 @@
 /** The orders of a person who controls the run. */
-import type { Conductor } from '@troupe/conductor';
+import type { BanList, Conductor } from '@troupe/conductor';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { brief, LIMITS, printable } from '@troupe/protocol';
 import type { ControlReply } from '@troupe/run';
@@ -16,6 +16,7 @@ const knob = v.optional(v.number());
 const ControlSchema = v.variant('action', [
   v.strictObject({ action: v.picklist(['pause', 'resume', 'checkpoint', 'stop']) }),
   v.strictObject({ action: v.picklist(['kick', 'ban']), workerId, reason }),
+  v.strictObject({ action: v.literal('unban'), ban: v.pipe(v.string(), v.regex(/^b\d{1,15}$/)) }),
   v.strictObject({ action: v.literal('set'), learningRate: knob, clip: knob }),
   v.strictObject({
     action: v.literal('back'),
@@ -30,6 +31,7 @@ const BY = 'admin';
 
 export interface ControlOptions {
   readonly conductor: Conductor;
+  readonly bans: BanList;
   readonly back: GoingBack;
   readonly reproducible: boolean;
   readonly report: Report;
@@ -38,7 +40,7 @@ export interface ControlOptions {
 /** Carries out the order in the body of a request. @throws ApiFailure 400, 404, 409, 500 */
 export type Control = (body: unknown) => Promise<ControlReply>;
 
-export function createControl({ conductor, back, reproducible, report }: ControlOptions): Control {
+export function createControl({ conductor, bans, back, reproducible, report }: ControlOptions): Control {
   let saving: Promise<ControlReply> | undefined;
 
   return async (body) => {
@@ -67,6 +69,8 @@ export function createControl({ conductor, back, reproducible, report }: Control
       case 'kick':
       case 'ban':
         return remove(order, conductor, done);
+      case 'unban':
+        return unban(order, bans, done);
       case 'set':
         if (!reproducible) return tune(order, conductor, done);
         throw fixed();
@@ -133,6 +137,12 @@ function remove(order: Extract<Order, { workerId: string }>, conductor: Conducto
     `the run has no worker ${order.workerId}`,
     'It may have left; see the list of workers.',
   );
+}
+
+function unban({ ban: id }: Extract<Order, { action: 'unban' }>, bans: BanList, done: Done): ControlReply {
+  const ban = bans.lift(id);
+  if (ban) return done(`the ban of ${ban.name} at ${ban.address} was lifted`);
+  throw new ApiFailure(404, 'no_such_ban', `the run has no ban ${id}`, 'It may have been lifted; see GET /api/bans.');
 }
 
 type Knobs = Pick<TrainingConfig, 'learningRate' | 'clip'>;

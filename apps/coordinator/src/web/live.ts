@@ -5,12 +5,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { LIMITS } from '@troupe/protocol';
+import { addressKey, LIMITS } from '@troupe/protocol';
 import type { ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { WrongTokens } from '../access/wrong-tokens.js';
-import { addressKey, type Account } from '../server/caps.js';
+import type { Account } from '../server/caps.js';
 import type { Forwarded } from '../server/forwarded.js';
 import { ApiFailure, refuseUpgrade } from '../server/http.js';
 import { excessError, type Traffic } from '../server/traffic.js';

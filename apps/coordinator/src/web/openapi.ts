@@ -5,6 +5,8 @@ import { LIMITS } from '@troupe/protocol';
 import {
   MAX_PRIME_CHARACTERS,
   POINT_FIELDS,
+  type Ban,
+  type BansView,
   type CreditsView,
   type EvaluationPoint,
   type GradientFlow,
@@ -176,6 +178,22 @@ const CreditsSchema = object<CreditsView>({
   teams: { ...list(ref('TeamCredit')), description: `At most ${LIMITS.creditsShown}, the largest first.` },
 });
 
+const BanSchema = object<Ban>(
+  {
+    id: text,
+    at: number,
+    by: oneOf('admin', 'audit'),
+    address: text,
+    name: text,
+    tokenId: { ...text, description: 'Of the signed token that the worker showed.' },
+    refused: { type: 'boolean', description: 'Its name is refused at its address.' },
+    held: { type: 'boolean', description: 'Nothing that comes from its address counts before it is audited.' },
+    reason: { ...text, description: 'After an audit: what the worker claimed, and what came out.' },
+  },
+  ['tokenId'],
+);
+const BansSchema = object<BansView>({ bans: list(ref('Ban')) });
+
 const EventSchema = object<LoggedEvent>(
   {
     id: count,
@@ -225,10 +243,17 @@ const ControlRequestSchema: Schema = {
     {
       type: 'object',
       description:
-        'kick: the worker stops; it may be started again. ban: workers of the same name and address are also refused, until the ' +
-        'coordinator ends.',
+        'kick: the worker stops; it may be started again. ban: workers of the same name and address are also refused, until the ban is ' +
+        'lifted.',
       properties: { action: oneOf('kick', 'ban'), workerId: text, reason: text },
       required: ['action', 'workerId'],
+      additionalProperties: false,
+    },
+    {
+      type: 'object',
+      description: 'Lifts a ban, for workers that join from now on.',
+      properties: { action: oneOf('unban'), ban: { ...text, description: 'Its id in /api/bans.' } },
+      required: ['action', 'ban'],
       additionalProperties: false,
     },
     {
@@ -426,6 +451,7 @@ export const openapi = {
       ),
     },
     ...Object.fromEntries(MODEL_FORMS.map((form) => [`/api/model/${form}`, { get: modelOperation(form) }])),
+    '/api/bans': { get: operation('Who is banned, and why; oldest first', jsonContent(ref('Bans')), admin) },
     '/api/checkpoint': {
       get: operation(
         'The newest checkpoint, a safetensors file',
@@ -475,6 +501,8 @@ export const openapi = {
       EvaluationPoint: EvaluationPointSchema,
       SamplePoint: SamplePointSchema,
       GradientFlow: GradientFlowSchema,
+      Ban: BanSchema,
+      Bans: BansSchema,
       Event: EventSchema,
       PastRun: PastRunSchema,
       ControlRequest: ControlRequestSchema,

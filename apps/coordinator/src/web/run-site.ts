@@ -1,7 +1,7 @@
 /** What browsers and programs see of one run: API, pages, live link, metrics, playground. */
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
-import { currentModel, isReproducible, type Conductor } from '@troupe/conductor';
+import { currentModel, isReproducible, type BanList, type Conductor } from '@troupe/conductor';
 import { roundCharacters, shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
 import { createModelDownloads } from '../models/model-downloads.js';
@@ -33,6 +33,7 @@ export interface RunSiteOptions {
   readonly prepared: Pick<Preparation, 'training' | 'folder'>;
   readonly record: RunRecord;
   readonly conductor: Conductor;
+  readonly bans: BanList;
   readonly back: GoingBack;
   readonly side: SideThread;
   readonly tokens: Tokens;
@@ -65,7 +66,7 @@ export interface PlayModel {
 const SUPERVISION: readonly string[] = ['/healthz', '/metrics'];
 
 export function createRunSite(options: RunSiteOptions): RunSite {
-  const { settings, prepared, record, conductor, back, tokens, signed, wrongTokens, links, mount, pages, over } = options;
+  const { settings, prepared, record, conductor, bans, back, tokens, signed, wrongTokens, links, mount, pages, over } = options;
   const { runId, layout, config } = prepared.training;
   const { board, troubles } = record;
   const auth = createAuth({ ...tokens, signed, public: settings.public });
@@ -94,7 +95,8 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     auth,
     mount,
     over,
-    control: createControl({ conductor, back, report: record.report, reproducible: isReproducible(config) }),
+    bans: () => ({ bans: bans.list() }),
+    control: createControl({ conductor, bans, back, report: record.report, reproducible: isReproducible(config) }),
     metrics: createMetrics({ conductor, board, roundCharacters: characters, runId, viewers: () => live.viewers }),
     playground: playgroundOf(options, current),
     models: createModelDownloads({

@@ -2,6 +2,7 @@
 import type { ModelForm } from '@troupe/export';
 import type {
   ApiError,
+  BansView,
   ControlReply,
   ControlRequest,
   CreditsView,
@@ -38,6 +39,7 @@ export interface Api {
   flows(signal: AbortSignal): Promise<FlowView>;
   runs(signal: AbortSignal): Promise<RunsView>;
   credits(signal: AbortSignal): Promise<CreditsView>;
+  bans(signal: AbortSignal): Promise<BansView>;
   control(request: ControlRequest): Promise<ControlReply>;
   /** Calls `onMessage` with each message of the stream; resolves at its end. */
   play(request: PlayRequest, onMessage: (message: PlayMessage) => void, signal: AbortSignal): Promise<void>;

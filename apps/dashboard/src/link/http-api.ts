@@ -39,6 +39,7 @@ export function createApi(base: URL, token: () => string | undefined): Api {
     flows: (signal) => get('api/flow', signal),
     runs: (signal) => get('api/runs', signal),
     credits: (signal) => get('api/credits', signal),
+    bans: (signal) => get('api/bans', signal),
     control: async (request) => (await post('api/control', request)).json() as Promise<ControlReply>,
     play: async (request, onMessage, signal) => stream(await post('api/sample', request, signal), onMessage),
     checkpoint: async () => fileIn(await send('api/checkpoint', {})),

@@ -1,29 +1,22 @@
 /** Who computed what: names and teams of workers that want to be named, and the sum of all others. */
 import type { CreditsView, NameCredit, TeamCredit } from '@troupe/run';
 import { creditLines, type CreditLine } from '../reading/credits.js';
+import { askNowAndThen } from './asking.js';
 import { make, setText, the } from './dom.js';
 import type { Page, Panel } from './page.js';
 
-/** Others are asked less often than the live link reports: sums change slowly. */
-const ASK_MS = 15_000;
 const MOST = 10;
 
 export function createCredits(page: Page): Panel {
   let credits: CreditsView | undefined;
-  let isAsking = false;
-  const ask = async (): Promise<void> => {
-    if (isAsking || document.hidden || page.state.link.at !== 'live') return;
-    isAsking = true;
-    try {
-      credits = await page.api.credits(new AbortController().signal);
+  const ask = askNowAndThen(
+    page,
+    (signal) => page.api.credits(signal),
+    (answer) => {
+      credits = answer;
       draw();
-    } catch {
-      // The live link notices that the coordinator is away.
-    } finally {
-      isAsking = false;
-    }
-  };
-  setInterval(() => void ask(), ASK_MS);
+    },
+  );
 
   return (state, before) => {
     if (!before) draw();

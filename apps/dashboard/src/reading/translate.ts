@@ -50,6 +50,7 @@ const RULES: readonly Rule[] = [
   [/^paused: results that are already being computed still count$/, () => '已暂停：正在计算的结果仍计入'],
   [/^resumed$/, () => '已继续'],
   [/^stopped: the run is saved, then it ends$/, () => '已停止：保存后结束'],
+  [/^the ban of (.+) at (\S+) was lifted$/, (name, address) => `已解除对 ${name}（${address}）的封禁`],
   [/^the run goes back from round (\d+) to round (\d+)$/, (from, to) => `训练从第 ${from} 轮回到第 ${to} 轮`],
   [
     /^the run goes back from round (\d+) to round (\d+) with learning rate (\S+)$/,

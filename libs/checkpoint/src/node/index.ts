@@ -1,5 +1,6 @@
 export { claimFolder, describeHolder, isLiving, LOCK, type FolderClaim, type Holder } from './claim.js';
 export { prepareFolder, sweepTemporary, writeWhole } from './files.js';
+export { readPrivateFile, writePrivateFile, type PrivateFile } from './private-file.js';
 export { readRunSecrets, writeRunSecrets, type RunSecrets } from './secrets-file.js';
 export { readRunFile, RUN_FILE, writeRunFile } from './run-file.js';
 export {

@@ -2,14 +2,8 @@
  * The file beside the checkpoints of a run that lets its links live on after a resume: its port, and the tokens that its coordinator has
  * made up. Only its owner may read it. It is apart from run.json, which people share with a run.
  */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { CheckpointError } from '../errors.js';
-import { writeWhole } from './files.js';
+import { readPrivateFile, writePrivateFile, type PrivateFile } from './private-file.js';
 
-const SECRETS_FILE = 'secrets.json';
-const FORMAT = 1;
-const OWNER_ONLY = 0o600;
 const TOKEN = /^[\x21-\x7e]{1,256}$/;
 
 export interface RunSecrets {
@@ -21,34 +15,27 @@ export interface RunSecrets {
   readonly adminToken?: string | undefined;
 }
 
+const SECRETS: PrivateFile<RunSecrets> = {
+  name: 'secrets.json',
+  what: 'the port and the tokens',
+  remedy: 'Correct the file, or remove it: the run then gets new ones.',
+  parse: secretsIn,
+};
+
 /**
  * Those of the run in a folder; none in a folder without them.
  * @throws CheckpointError `cannot_read` if the file cannot be read, or is not such a file
  */
 export async function readRunSecrets(folder: string): Promise<RunSecrets> {
-  const file = join(folder, SECRETS_FILE);
-  try {
-    return secretsIn(JSON.parse(await readFile(file, 'utf8')));
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return {};
-    throw new CheckpointError(
-      'cannot_read',
-      `the port and the tokens in ${file} cannot be read: ${message}`,
-      'Correct the file, or remove it: the run then gets new ones.',
-      { cause },
-    );
-  }
+  return (await readPrivateFile(folder, SECRETS)) ?? {};
 }
 
 /** @throws CheckpointError `cannot_write` */
-export async function writeRunSecrets(folder: string, secrets: RunSecrets): Promise<void> {
-  await writeWhole(folder, SECRETS_FILE, Buffer.from(`${JSON.stringify({ format: FORMAT, ...secrets })}\n`), OWNER_ONLY);
+export function writeRunSecrets(folder: string, secrets: RunSecrets): Promise<void> {
+  return writePrivateFile(folder, SECRETS, secrets);
 }
 
-function secretsIn(value: unknown): RunSecrets {
-  const { format, port, token, volunteerToken, adminToken } = (value ?? {}) as Readonly<Record<string, unknown>>;
-  if (format !== FORMAT) throw new Error(`it is not in format ${FORMAT}`);
+function secretsIn({ port, token, volunteerToken, adminToken }: Readonly<Record<string, unknown>>): RunSecrets {
   if (!isPort(port) || !isToken(token) || !isToken(volunteerToken) || !isToken(adminToken))
     throw new Error('a field has an unusable value');
   return { port, token, volunteerToken, adminToken };

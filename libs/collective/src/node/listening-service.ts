@@ -9,7 +9,9 @@ export function newSecret(): string {
 }
 
 /** The summing service of this thread or process. */
-export function createListeningService(options: Pick<SummingServiceOptions, 'token' | 'warn' | 'rtc'>): StarService {
+export function createListeningService(
+  options: Pick<SummingServiceOptions, 'token' | 'warn' | 'rtc' | 'addressOf' | 'onAdmitted'>,
+): StarService {
   return createSummingService({
     ...options,
     secret: newSecret,

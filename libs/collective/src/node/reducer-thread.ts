@@ -1,25 +1,24 @@
 /** The thread of a reducer, which reducers.ts starts: a service that listens until it is told to stop. */
 import { setMaxListeners } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
-import { LIMITS } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
-import { listenWebSocket } from '@troupe/transport/websocket';
 import { serveConnections } from './accept.js';
+import { listenGuarded } from './guarded-port.js';
 import { createListeningService } from './listening-service.js';
 import type { ReducerData, ReducerNews } from './reducers.js';
 
 // Every link listens to the same signal: many listeners are not a leak.
 setMaxListeners(0);
 
-const { host, port, token } = workerData as ReducerData;
+const { host, port, places, token } = workerData as ReducerData;
 const parent = parentPort!;
 const tell = (news: ReducerNews): void => parent.postMessage(news);
 const stop = new AbortController();
 parent.once('message', () => stop.abort(new Error('the service is stopping')));
 
 async function serve(): Promise<void> {
-  const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
-  const service = createListeningService({ token, warn: (note) => tell({ kind: 'note', note }) });
+  const { listener, doors } = await listenGuarded({ host, port, places });
+  const service = createListeningService({ token, warn: (note) => tell({ kind: 'note', note }), ...doors });
   tell({ kind: 'listening', address: listener.address });
   try {
     await serveConnections(listener, service, stop.signal);

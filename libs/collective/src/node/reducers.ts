@@ -12,6 +12,8 @@ export interface ReducerData {
   readonly host: string;
   /** 0 = any free port. */
   readonly port: number;
+  /** How many sockets it may have open. */
+  readonly places: number;
   readonly token: string;
 }
 
@@ -24,6 +26,8 @@ export type ReducerNews =
 export interface ReducersOptions {
   /** Number of reducers to start. */
   readonly reducers: number;
+  /** How many sockets each may have open. */
+  readonly places: number;
   /** The address of this machine at which they listen; "0.0.0.0" for all. */
   readonly host: string;
   /** The port of the service: they take the next ones. 0 = any free ports. */
@@ -117,8 +121,8 @@ class KeptReducer {
   }
 
   #open(): ReducerThread {
-    const { host, token, log } = this.#options;
-    return new ReducerThread(this.#start({ host, port: this.port, token }), log, this.#over.signal);
+    const { host, places, token, log } = this.#options;
+    return new ReducerThread(this.#start({ host, port: this.port, places, token }), log, this.#over.signal);
   }
 
   async #listens(first: ReducerThread): Promise<void> {

@@ -17,8 +17,9 @@ export interface NodeServiceOptions {
   readonly logThreads: (note: ServiceNote) => void;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget: SendBudget;
-  /** Reducers to start. */
+  /** Reducers to start, and how many sockets each may have open. */
   readonly reducers: number;
+  readonly places: number;
   /** Where workers reach the service. Its reducers take the next ports of the same address, or any free ports if this one is 0. */
   readonly host: string;
   readonly port: number;

@@ -20,6 +20,10 @@ export class AuditCopies {
     this.#copies.set(name, ranges.set(nameOf(range), bytes));
   }
 
+  has(key: ContributionKey, range: SegmentRange): boolean {
+    return this.#copies.get(keyOf(key))?.has(nameOf(range)) ?? false;
+  }
+
   /**
    * The whole coded gradient with the last segment first, and then the end states; undefined if a range is missing. Nothing is kept of it.
    * @param ranges of the gradient, in layout order

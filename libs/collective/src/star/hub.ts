@@ -86,6 +86,8 @@ class Hub implements RunServer {
   readonly #links: Links<HubMember>;
   readonly #ledger: Ledger;
   readonly #copies = new AuditCopies();
+  /** What is held because of its norm, and whose copies are on their way from reducers. */
+  readonly #fetching = new Map<string, Audited>();
   readonly #memory = createVectorMemory(0);
   /** Checks what peers send. */
   readonly #reader: SegmentReader;
@@ -261,6 +263,7 @@ class Hub implements RunServer {
     this.#nextRound = Math.max(this.#nextRound, order.round);
     this.#finish = undefined;
     this.#copies.clear();
+    this.#fetching.clear();
     for (const { arrived, budget, wanted } of this.#links.members.values()) {
       arrived.clear();
       if (wanted) budget.earn(this.#messagesPerRange());
@@ -343,8 +346,9 @@ class Hub implements RunServer {
     const isSound = isGranted && defect === undefined;
     if (!isSound) sum.release(intake);
     else if (isAudited(grant)) this.#copies.put(key, range, intake.memory.slice());
+    const squares = isSound && grant.mostNorm !== undefined ? sum.squaresOf(intake) : undefined;
     const measures = isSound ? sum.hold(keyOf(key), intake) : undefined;
-    this.#carryOut(this.#ledger.hold(range.name, key, defect));
+    this.#carryOut(this.#ledger.hold(range.name, key, defect, squares));
     if (measures) this.#onMeasured(range, squaresOf(measures));
     return isGranted;
   }
@@ -415,20 +419,47 @@ class Hub implements RunServer {
     return complete;
   }
 
-  #sendCopy({ workerId, message, endStates }: Audited): void {
+  #sendCopy(audited: Audited): void {
+    const { workerId, message, endStates, norm, isUnexpected } = audited;
     const { round, leaseId, streams, lossSum, computeMs } = message;
     const key = { round, leaseId, workerId };
-    const body = this.#copies.take(key, this.#now.ranges, endStates);
-    if (body) {
-      const audit: MessageOf<'audit'> = { type: 'audit', ...key, streams, lossSum, computeMs };
-      return void this.#links.deliver(this.host, () => this.host.send(audit, body));
+    if (isUnexpected) {
+      // A reducer may be lost while it is asked.
+      this.#fetching.set(keyOf(key), audited);
+      if (!this.#fetchCopies(key) || !this.#fetching.delete(keyOf(key))) return;
     }
+    const body = this.#copies.take(key, this.#now.ranges, endStates);
+    if (!body) return this.#giveUpAudit(key);
+    const audit: MessageOf<'audit'> = { type: 'audit', ...key, streams, lossSum, computeMs, ...(isUnexpected && { norm }) };
+    this.#links.deliver(this.host, () => this.host.send(audit, body));
+  }
+
+  #giveUpAudit(key: ContributionKey): void {
     const reason = 'a part of it was lost with its reducer';
     this.#carryOut(this.#ledger.rule({ ...key, verdict: 'unknown', reason }));
   }
 
+  /** Nobody has kept a copy. Its reducers are asked for theirs, and answer. @returns whether all of it is here */
+  #fetchCopies(key: ContributionKey): boolean {
+    const missing = this.#now.ranges.filter((range) => !this.#copies.has(key, range));
+    for (const range of missing) {
+      const copy = range.sum?.copyOf(keyOf(key));
+      if (copy) this.#copies.put(key, range, copy);
+      else if (!range.sum && range.remote) this.#pool.send(range.remote, { type: 'copy', ...key });
+    }
+    return missing.every((range) => this.#copies.has(key, range));
+  }
+
+  #onCopied(remote: RemoteReducer, { type: _type, from, to, ...key }: MessageOf<'copied'>, bytes: Uint8Array): void {
+    if (!this.#rangeOf(remote, { round: key.round, from, to })) return;
+    this.#copies.put(key, { from, to }, bytes);
+    const audited = this.#fetching.get(keyOf(key));
+    if (!audited || !this.#now.ranges.every((range) => this.#copies.has(key, range))) return;
+    this.#sendCopy(audited);
+  }
+
   #announce(verdict: Verdict): void {
-    const { workerId, message, result, reason, endStates } = verdict;
+    const { workerId, message, result, reason, endStates, norm } = verdict;
     const { leaseId, round, streams, tokens, lossSum, computeMs } = message;
     const lease = { round, leaseId, workerId, computeMs };
     if (result !== 'counted' && !this.#ledger.needs(lease)) this.#drop(lease);
@@ -437,7 +468,15 @@ class Hub implements RunServer {
     if (result === 'counted') {
       const reducersMs = this.#now.ranges.map(({ remote }) => remote?.serviceMs ?? 0);
       const serviceMs = Math.max(this.#addMs + this.#updates.sendMs, ...reducersMs);
-      const counted: MessageOf<'counted'> = { type: 'counted', ...lease, streams, tokens, lossSum, serviceMs };
+      const counted: MessageOf<'counted'> = {
+        type: 'counted',
+        ...lease,
+        streams,
+        tokens,
+        lossSum,
+        serviceMs,
+        ...(norm !== undefined && { norm }),
+      };
       this.#links.deliver(this.host, () => this.host.send(counted, endStates));
       return;
     }
@@ -571,10 +610,8 @@ class Hub implements RunServer {
         log({ level: 'info', text: `${who()} is here` });
         this.#onReady(remote());
       },
-      onCopied: ({ type: _type, from, to, ...key }, bytes) => {
-        if (this.#rangeOf(remote(), { round: key.round, from, to })) this.#copies.put(key, { from, to }, bytes);
-      },
-      onHeld: ({ type: _type, defect, serviceMs: _ms, ...key }) => this.#onHeld(remote(), key, defect),
+      onCopied: (message, bytes) => this.#onCopied(remote(), message, bytes),
+      onHeld: ({ type: _type, defect, serviceMs: _ms, squares, ...key }) => this.#onHeld(remote(), key, defect, squares),
       onMeasured: (message, squares) => {
         const range = this.#rangeOf(remote(), message);
         if (range && !this.#ledger.isComplete) throw wrong('it measured a sum that is not complete');
@@ -598,13 +635,13 @@ class Hub implements RunServer {
     };
   }
 
-  #onHeld(remote: RemoteReducer, key: ContributionKey, defect: string): void {
+  #onHeld(remote: RemoteReducer, key: ContributionKey, defect: string, squares: number | undefined): void {
     if (!this.#ledger.grants.find(key)) return;
     // Nobody need believe a worker that another one's work is worth nothing: the service sums the range, and looks for itself.
     if (remote.isPeer && defect !== '') throw wrong(`it holds a defective gradient: ${defect}`);
     for (const range of this.#rangesOf(remote)) {
       const before = this.#ledger.waitingFor(range.name);
-      this.#carryOut(this.#ledger.hold(range.name, key, defect === '' ? undefined : defect));
+      this.#carryOut(this.#ledger.hold(range.name, key, defect === '' ? undefined : defect, squares));
       if (this.#ledger.waitingFor(range.name) < before) remote.progress += LIMITS.reducerStallBytes;
     }
   }
@@ -657,12 +694,20 @@ class Hub implements RunServer {
     try {
       const ranges = this.#rangesOf(remote);
       for (const range of ranges) this.#takeOver(range);
+      if (ranges.length > 0) this.#giveUpFetching();
       this.#withdraw(remote);
       this.#pool.announceLoss(remote);
       for (const range of ranges) this.#watchRepeat(range);
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** A part of them was at a reducer that is lost. */
+  #giveUpFetching(): void {
+    const given = [...this.#fetching.values()];
+    this.#fetching.clear();
+    for (const { workerId, message } of given) this.#giveUpAudit({ ...message, workerId });
   }
 
   /** From the division of the next round. Workers may have sent it their part already, and send it again. */

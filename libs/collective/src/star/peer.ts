@@ -5,7 +5,10 @@ import type { StarPeer } from './collective.js';
 import type { ServiceNote } from './links.js';
 import { createStarService, type StarService, type StarServiceOptions } from './service.js';
 
-export interface SummingServiceOptions extends Pick<StarServiceOptions, 'token' | 'secret' | 'deadline' | 'nowMs' | 'rtc'> {
+export interface SummingServiceOptions extends Pick<
+  StarServiceOptions,
+  'token' | 'secret' | 'deadline' | 'nowMs' | 'rtc' | 'addressOf' | 'onAdmitted'
+> {
   /** Receives what is wrong with a link; which links come and go is no news. */
   readonly warn: (note: ServiceNote) => void;
 }

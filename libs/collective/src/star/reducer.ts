@@ -130,21 +130,29 @@ class Reducer implements RunServer {
 
   #hold(sum: RangeSum, key: ContributionKey, intake: Intake): void {
     const { defect = '' } = intake;
+    const isMeasured = defect === '' && this.#grants.find(key)?.mostNorm !== undefined;
+    const measured = isMeasured ? { squares: sum.squaresOf(intake) } : {};
     if (defect === '') {
-      this.#copy(key, intake);
+      if (isAudited(this.#grants.find(key))) this.#copy(key, intake.memory.slice());
       this.#sendMeasures(sum.hold(keyOf(key), intake));
     } else sum.release(intake);
     const serviceMs = this.#addMs + this.#sendMs;
-    const held: MessageOf<'held'> = { type: 'held', ...key, defect, serviceMs };
+    const held: MessageOf<'held'> = { type: 'held', ...key, defect, serviceMs, ...measured };
     this.#links.deliver(this.host, () => this.host.send(held));
   }
 
   /** Sends the service what an audit needs. */
-  #copy(key: ContributionKey, { memory }: Intake): void {
-    if (!this.#place || !isAudited(this.#grants.find(key))) return;
+  #copy(key: ContributionKey, bytes: Uint8Array): void {
+    if (!this.#place) return;
     const { from, to } = this.#place;
-    const bytes = memory.slice();
     this.#links.deliver(this.host, () => this.host.send({ type: 'copied', ...key, from, to }, bytes));
+  }
+
+  /** It may have been dropped in the meantime, or belong to a round that is over. */
+  #sendHeld({ round, leaseId, workerId }: MessageOf<'copy'>): void {
+    const key = { round, leaseId, workerId };
+    const bytes = round === this.#grants.round ? this.#place?.sum.copyOf(keyOf(key)) : undefined;
+    if (bytes) this.#copy(key, bytes);
   }
 
   #at(range: SegmentRange): Place | undefined {
@@ -186,6 +194,8 @@ class Reducer implements RunServer {
         return this.#add(message);
       case 'drop':
         return message.round === this.#grants.round ? this.#place?.sum.drop(keyOf(message)) : undefined;
+      case 'copy':
+        return this.#sendHeld(message);
       case 'finish':
         return this.#finish(message);
       case 'iceServers':
@@ -196,7 +206,7 @@ class Reducer implements RunServer {
       default:
         throw unexpected(
           message,
-          'a service sends its reducers admit, dismiss, subscribe, range, openRound, grant, add, drop, finish, iceServers and signal',
+          'a service sends its reducers admit, dismiss, subscribe, range, openRound, grant, add, drop, copy, finish, iceServers and signal',
         );
     }
   }

@@ -69,7 +69,7 @@ export function createStarService(options: StarServiceOptions): StarService {
 /** What a host, or the service of a reducer, says. */
 const ORDERS = [
   ...(['host', 'assign', 'admit', 'dismiss', 'subscribe', 'peers', 'range', 'openRound', 'grant', 'rule'] as const),
-  ...(['passedRange', 'add', 'drop', 'finish', 'iceServers', 'signal'] as const),
+  ...(['passedRange', 'add', 'drop', 'copy', 'finish', 'iceServers', 'signal'] as const),
 ];
 
 /** What a link begins with, and the most bytes of its frame. A coordinator and a reducer name addresses. */

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { DEFAULT_FRAME_BYTES, TransportError, type Connection, type Listener } from '../connection.js';
@@ -14,7 +14,7 @@ export interface AttachOptions extends WebSocketOptions {
   onOpen?(connection: Connection, request: IncomingMessage): void;
 }
 
-export interface ListenOptions extends WebSocketOptions {
+export interface ListenOptions extends WebSocketOptions, Pick<AttachOptions, 'onOpen'> {
   /** An address of this machine; "0.0.0.0" for all. */
   readonly host: string;
   /** 0 takes a free port; see `Listener.address`. */
@@ -23,6 +23,8 @@ export interface ListenOptions extends WebSocketOptions {
   readonly path?: string;
   /** PEM. With it, links are wss. */
   readonly certificate?: { readonly cert: Buffer; readonly key: Buffer } | undefined;
+  /** Asked for each socket, before anything is read from it. @returns whether it may stay. Default: all may */
+  accepts?(socket: Socket): boolean;
 }
 
 type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -164,9 +166,14 @@ export async function listenHttp(server: Server, givenHost: string, port: number
  * @throws TransportError `port_in_use`, `refused` or `invalid_address`
  */
 export async function listenWebSocket(options: ListenOptions): Promise<Listener> {
-  const { certificate } = options;
+  const { certificate, accepts } = options;
   const answer: RequestListener = (_request, response) => void response.writeHead(426, { Upgrade: 'websocket' }).end();
   const server = certificate ? createHttpsServer(certificate, answer) : createServer(answer);
+  if (accepts) {
+    server.on('connection', (socket: Socket) => {
+      if (!accepts(socket)) socket.destroy();
+    });
+  }
   const listener = attachWebSocket(server, options.path ?? '/', options);
   await listenHttp(server, options.host, options.port);
   // Stored, because a closed server does not know its address.

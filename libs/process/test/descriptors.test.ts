@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { openFilesIn, placesOfThisProcess, socketPlaces } from '../../src/server/descriptors.js';
+import { openFilesIn, placesOfThisProcess, socketPlaces } from '../src/descriptors.js';
 
 const LIMITS = `Limit                     Soft Limit           Hard Limit           Units
 Max processes             96000                96000                processes

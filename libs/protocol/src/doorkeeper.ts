@@ -1,16 +1,23 @@
 /** Which sockets of a server stay open. There is always room for one more stranger: the oldest stranger goes. */
-import type { Socket } from 'node:net';
-import { Strangers, type Stranger } from '@troupe/protocol';
+import { addressKey } from './address-key.js';
+import { Strangers, type Stranger } from './strangers.js';
 
-type Peer = Pick<Socket, 'remoteAddress' | 'remotePort' | 'destroy' | 'once'>;
+/** What a doorkeeper needs of a TCP socket. */
+export interface DoorSocket {
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+  destroy(): unknown;
+  once(event: 'close', listener: () => void): unknown;
+}
+type Address = Pick<DoorSocket, 'remoteAddress' | 'remotePort'>;
 
 export interface Doorkeeper {
   /** A socket has been accepted. @returns whether it may stay */
-  enter(socket: Peer): boolean;
+  enter(socket: DoorSocket): boolean;
   /** A request has come over the socket. @param address of the client, where a proxy reports it */
-  hear(socket: Pick<Socket, 'remoteAddress' | 'remotePort'>, address: string): void;
+  hear(socket: Address, address: string): void;
   /** The client has shown a token: its socket stays. */
-  admit(socket: Pick<Socket, 'remoteAddress' | 'remotePort'>): void;
+  admit(socket: Address): void;
   /** Sockets that are open, and those of them on which nobody has been admitted. */
   readonly open: number;
   readonly strangers: number;
@@ -22,7 +29,7 @@ const STRANGERS_PART = 0.5;
 const MOST_STRANGERS = 4_096;
 
 interface Guest {
-  readonly socket: Peer;
+  readonly socket: DoorSocket;
   stranger: Stranger | undefined;
 }
 
@@ -34,6 +41,8 @@ export function createDoorkeeper(places: number, behindProxy: boolean): Doorkeep
   const strangers = new Strangers(Math.max(1, Math.min(MOST_STRANGERS, Math.floor(places * STRANGERS_PART))));
   // A request comes over another object than that which was accepted, if there is TLS.
   const guests = new Map<string, Guest>();
+
+  const countedAs = (address: string): string => addressKey(address, behindProxy) ?? 'this machine';
 
   function watch(guest: Guest, address: string): void {
     guest.stranger?.leave();
@@ -58,12 +67,12 @@ export function createDoorkeeper(places: number, behindProxy: boolean): Doorkeep
         guest.stranger?.leave();
         if (guests.get(key) === guest) guests.delete(key);
       });
-      watch(guest, behindProxy ? key : (socket.remoteAddress ?? '?'));
+      watch(guest, behindProxy ? key : countedAs(socket.remoteAddress ?? '?'));
       return true;
     },
     hear(socket, address) {
       const guest = guests.get(keyOf(socket));
-      if (guest?.stranger) watch(guest, address);
+      if (guest?.stranger) watch(guest, countedAs(address));
     },
     admit(socket) {
       const guest = guests.get(keyOf(socket));
@@ -73,5 +82,4 @@ export function createDoorkeeper(places: number, behindProxy: boolean): Doorkeep
   };
 }
 
-const keyOf = ({ remoteAddress, remotePort }: Pick<Socket, 'remoteAddress' | 'remotePort'>): string =>
-  `${remoteAddress} ${remotePort}`;
+const keyOf = ({ remoteAddress, remotePort }: Address): string => `${remoteAddress} ${remotePort}`;

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { createDoorkeeper } from '../../src/server/doorkeeper.js';
+import { createDoorkeeper } from '../src/doorkeeper.js';
 
 const PLACES = 20;
 let port = 0;
@@ -51,7 +51,7 @@ describe('sockets', () => {
   it('of those with a token find a place however many strangers come from however many addresses', () => {
     const doors = createDoorkeeper(PLACES, false);
     for (let k = 0; k < PLACES - 1; k++) {
-      for (const socket of many(30, (i) => `10.1.${k}.${i}`)) doors.enter(socket as never);
+      for (const socket of many(30, (i) => `10.1.${k}.${i}`)) doors.enter(socket);
       const [worker] = many(1, () => '10.0.0.1');
       expect(doors.enter(worker as never)).toBe(true);
       expect(worker.destroyed).toBe(false);
@@ -62,14 +62,21 @@ describe('sockets', () => {
   it('count for the address that a proxy reports, and until then by themselves', () => {
     const doors = createDoorkeeper(PLACES, true);
     const [first, ...others] = many(PLACES / 2, () => '127.0.0.1');
-    for (const socket of [first, ...others]) doors.enter(socket as never);
+    for (const socket of [first, ...others]) doors.enter(socket);
     doors.hear(first, '10.0.0.1');
     for (const socket of others) doors.hear(socket, '10.0.0.9');
     const silent = many(2, () => '127.0.0.1');
-    for (const socket of silent) doors.enter(socket as never);
+    for (const socket of silent) doors.enter(socket);
     expect([first, ...silent, ...others].map(({ destroyed }) => destroyed)).toEqual([
       ...[false, false, false, true, true],
       ...others.slice(2).map(() => false),
     ]);
+  });
+
+  it('count together if they come from one IPv6 network, which one machine may have', () => {
+    const doors = createDoorkeeper(PLACES, false);
+    const [quiet] = many(1, () => '2001:db8:1::1');
+    for (const socket of [quiet, ...many(3 * PLACES, (k) => `2001:db8:2::${k.toString(16)}`)]) doors.enter(socket);
+    expect(quiet.destroyed).toBe(false);
   });
 });
