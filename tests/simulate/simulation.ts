@@ -1,14 +1,17 @@
 /** A whole cluster in one process, in simulated time. */
 import { setMaxListeners } from 'node:events';
 import type { Cadences, StopRules } from '@troupe/conductor';
+import { createReferenceEngine } from '@troupe/model/reference';
 import type { Message, MessageType, TrainingConfig } from '@troupe/protocol';
 import { createAudit, messageIn, type Audit, type Truth } from './audit.js';
 import { createClock, Hang, type Clock } from './clock.js';
 import { createSimulatedCoordinator, type SimulatedCoordinator } from './coordinator.js';
+import type { CreateEngine } from './engine.js';
 import type { Tampering } from './link.js';
-import { createNetwork, type Network } from './network.js';
+import { createNetwork, type Lines, type Network } from './network.js';
 import { createRandom, type Random } from './random.js';
 import { createSimulatedReduce, type SimulatedReduce } from './reduce.js';
+import { WINTERS, type Text } from './training.js';
 import { createSimulatedWorker, type SimulatedWorker, type WorkerOptions } from './worker.js';
 import type { World } from './world.js';
 
@@ -44,6 +47,12 @@ export interface SimulationOptions {
   readonly bytesPerMs?: number;
   /** Whether all links of a host share its bandwidth. */
   readonly sharedUplinks?: boolean;
+  /** Bandwidths of each host, by its name; absent: only `bytesPerMs` limits a link. */
+  readonly linesOf?: (name: string) => Lines;
+  /** Default: a few words. */
+  readonly text?: Text;
+  /** Default: the reference engine. */
+  readonly createEngine?: CreateEngine;
   readonly truth?: Truth;
   /** Called with a line for each event. */
   readonly trace?: ((line: string) => void) | undefined;
@@ -189,6 +198,7 @@ function createWorld(
     latencyMs: options.latencyMs ?? [0.5, 20],
     bytesPerMs: options.bytesPerMs ?? 5_000,
     sharedUplinks: options.sharedUplinks ?? false,
+    ...(options.linesOf && { linesOf: options.linesOf }),
     onFrame(from, to, frame) {
       alarms.onFrame(from.name, to.name, frame);
       if (to.alive) audit.onFrame(from.name, frame);
@@ -209,6 +219,8 @@ function createWorld(
     network,
     audit,
     config: options.config,
+    text: options.text ?? WINTERS,
+    createEngine: options.createEngine ?? createReferenceEngine,
     cadences: { evaluateEvery: 20, checkpointEvery: 5, sampleEvery: 0, ...options.cadences },
     stopRules: { maxLoss: 3, patience: 0, ...options.stopRules },
     separate: options.separate ?? false,
