@@ -4,7 +4,7 @@ import { HOME_LINKS, readPlan, simulateLinks, type LinkPlan } from './links.js';
 /** As HOME_LINKS, with a model and links that are as much smaller as one another. */
 const SMALL: LinkPlan = {
   ...HOME_LINKS,
-  ...{ workers: 4, layers: 1, hidden: 32, streams: 2, warmup: 10 },
+  ...{ workers: 4, layers: 1, hidden: 32, streams: 2, warmup: 20 },
   ...{ upMbit: 0.09, downMbit: 0.45, hubMbit: 4.5 },
 };
 
@@ -14,6 +14,11 @@ describe('workers on thin links', () => {
     const local = await simulateLinks({ ...SMALL, localSteps: 32, codec: 'int8-both' });
     expect(exact.utilisation).toBeGreaterThan(0.09);
     expect(exact.utilisation).toBeLessThan(0.15);
+    // What the coordinator said in the exact run comes true.
+    expect(exact.advice).toMatchObject({ workers: 4, localSteps: 32, tracks: 4 });
+    expect(exact.advice!.utilisation).toBeCloseTo(exact.utilisation, 1);
+    expect(Math.abs(exact.advice!.localUtilisation - local.utilisation)).toBeLessThan(0.03);
+    expect(local.advice).toBeUndefined();
     expect(local.utilisation).toBeGreaterThan(0.85);
     // Half of the bytes, for 32 times as many characters.
     expect(local.characters).toBe(32 * exact.characters);

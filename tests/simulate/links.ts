@@ -5,6 +5,8 @@
 import { modelConfig } from '@troupe/config';
 import { createVocabulary, splitCorpus } from '@troupe/corpus';
 import type { TrainingConfig } from '@troupe/protocol';
+import { decisionText } from '@troupe/run';
+import type { Decision } from '@troupe/scheduler';
 import { createPreparedEngine } from './engine.js';
 import { createSimulation, type Simulation } from './simulation.js';
 import { BY_SPEED, type Text } from './training.js';
@@ -35,6 +37,8 @@ export interface LinkPlan {
   readonly warmup: number;
 }
 
+type Advice = Extract<Decision, { kind: 'thinLinks' }>;
+
 export interface LinkFigures {
   /** Part of the time in which engines compute, the mean over workers. */
   readonly utilisation: number;
@@ -46,12 +50,14 @@ export interface LinkFigures {
   readonly receivedBytes: number;
   /** Of the text, in a round of all workers. */
   readonly characters: number;
+  /** What the coordinator recommends, if it has seen enough rounds. */
+  readonly advice: Advice | undefined;
 }
 
 /** A plan whose round has another kind, and as many characters of each worker in a window. */
 type RoundKind = Pick<LinkPlan, 'localSteps' | 'tracks' | 'codec' | 'optimizer' | 'rounds' | 'warmup'>;
 
-const EXACT: RoundKind = { localSteps: 1, tracks: 1, codec: 'fp16', optimizer: 'adam', rounds: 3, warmup: 10 };
+const EXACT: RoundKind = { localSteps: 1, tracks: 1, codec: 'fp16', optimizer: 'adam', rounds: 3, warmup: 15 };
 /** Rounds that last long settle sooner. The steps of tracks are taken in earnest, and those of `sgd` take the least real time. */
 const LOCAL: RoundKind = { ...EXACT, codec: 'int8-both', optimizer: 'sgd', rounds: 2, warmup: 3 };
 
@@ -71,6 +77,7 @@ export const HOME_LINKS: LinkPlan = {
 };
 
 const BYTES_PER_MS_OF_MBIT = 125;
+const LONGEST_STEPS = 128;
 const ALPHABET = Array.from({ length: 65 }, (_, i) => String.fromCodePoint(58 + i)).join('');
 
 export async function simulateLinks(plan: LinkPlan): Promise<LinkFigures> {
@@ -87,6 +94,8 @@ export async function simulateLinks(plan: LinkPlan): Promise<LinkFigures> {
     latencyMs: [plan.latencyMs, plan.latencyMs],
     linesOf: (name) => (name === 'coordinator' ? coordinator : worker),
     text: textOf(config),
+    // The first round may be that of the first worker alone.
+    longestRoundMs: 60_000 + (3_000 * config.streams * config.window * config.localSteps) / charsPerSecond,
     createEngine: createPreparedEngine,
   });
   simulation.boot();
@@ -119,10 +128,10 @@ function configOf(plan: LinkPlan): TrainingConfig {
   };
 }
 
-/** Just long enough for one pass of a round. */
+/** As long as local rounds of many steps need it, so that they can be recommended. */
 function textOf({ streams, window, localSteps }: TrainingConfig): Text {
   const vocabulary = createVocabulary(ALPHABET);
-  const tokens = new Uint8Array(2 * (streams * window * localSteps + 1)).map((_, i) => i % vocabulary.size);
+  const tokens = new Uint8Array(2 * streams * window * Math.max(localSteps, LONGEST_STEPS)).map((_, i) => i % vocabulary.size);
   const corpus = { name: 'letters', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 0.9 };
   return { vocabulary, corpus, split: splitCorpus(tokens, corpus.trainFraction) };
 }
@@ -154,7 +163,13 @@ function figuresOf(simulation: Simulation, plan: LinkPlan, config: TrainingConfi
     sentBytes: perRound('sentBytes'),
     receivedBytes: perRound('receivedBytes'),
     characters: config.streams * config.window * config.localSteps,
+    advice: adviceIn(simulation),
   };
+}
+
+function adviceIn({ coordinator }: Simulation): Advice | undefined {
+  const decisions = coordinator.events.flatMap((event) => (event.event === 'decision' ? [event.decision] : []));
+  return decisions.find((decision): decision is Advice => decision.kind === 'thinLinks');
 }
 
 /** "upMbit=10,localSteps=64". @throws Error for a name that is no part of a plan, and for a value that is no number where one is needed */
@@ -198,6 +213,7 @@ export async function playLinks({ plan, json, print }: LinksOptions): Promise<nu
     const figures = await simulateLinks(whole);
     if (json) print(JSON.stringify({ plan: whole, figures }));
     else print(COLUMNS.map(({ cell }) => cell(whole, figures).padStart(WIDTH)).join(''));
+    if (!json && figures.advice) print(`  the coordinator says: ${decisionText(figures.advice)}`);
   }
   return 0;
 }

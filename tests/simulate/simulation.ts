@@ -20,7 +20,7 @@ setMaxListeners(0);
 
 /** Longer than any deadline in a healthy cluster. */
 const QUIET_MS = 7_200_000;
-/** Without new faults a round takes far less than this. */
+/** Without new faults a round takes far less than this, unless somebody says how long one may take. */
 const ROUND_MS = 300_000;
 
 export interface SimulationOptions {
@@ -47,6 +47,8 @@ export interface SimulationOptions {
   readonly bytesPerMs?: number;
   /** Whether all links of a host share its bandwidth. */
   readonly sharedUplinks?: boolean;
+  /** A round that takes longer is an error, ms. */
+  readonly longestRoundMs?: number;
   /** Bandwidths of each host, by its name; absent: only `bytesPerMs` limits a link. */
   readonly linesOf?: (name: string) => Lines;
   /** Default: a few words. */
@@ -161,7 +163,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     },
   };
   clock.onSettled(() => {
-    watch(simulation, chronicle);
+    watch(simulation, chronicle, options.longestRoundMs ?? ROUND_MS);
     longestWait.ms = Math.max(longestWait.ms, clock.nowMs - chronicle.touchedMs);
   });
   return simulation;
@@ -238,14 +240,14 @@ function createWorld(
 }
 
 /** @throws Error for a violation, Hang when a cluster that could make progress does not */
-function watch(simulation: Simulation, chronicle: Chronicle): void {
+function watch(simulation: Simulation, chronicle: Chronicle, longestMs: number): void {
   const { clock, audit, coordinator, reduce, workers } = simulation;
   if (audit.violations.length > 0) throw new Error(`violated: ${audit.violations.slice(0, 5).join('; ')}`);
   const isUp = ({ running, host }: Pick<SimulatedWorker, 'running' | 'host'>): boolean => running && !host.frozen;
   const able = isUp(coordinator) && (!reduce || isUp(reduce)) && workers.some(isUp);
   if (!able) chronicle.touchedMs = clock.nowMs;
-  if (coordinator.ended || clock.nowMs - chronicle.touchedMs <= ROUND_MS) return;
-  throw new Hang(`no round is committed in ${ROUND_MS} ms: ${describe(simulation)}`);
+  if (coordinator.ended || clock.nowMs - chronicle.touchedMs <= longestMs) return;
+  throw new Hang(`no round is committed in ${longestMs} ms: ${describe(simulation)}`);
 }
 
 interface Plan {

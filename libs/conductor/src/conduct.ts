@@ -473,7 +473,7 @@ function runSettings({
   auditor,
   ports,
 }: ConductorOptions): RunSettings {
-  const { rounds, localSteps } = config;
+  const { rounds, localSteps, codec } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
   return {
     streams: config.streams,
@@ -482,6 +482,7 @@ function runSettings({
     leaseStreams: unitStreams(config),
     windowsPerPass: streams.windowsPerPass,
     localSteps,
+    codec,
     ...loss,
     ...cadences,
     topology: topology ?? 'auto',
