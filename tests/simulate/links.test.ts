@@ -4,7 +4,7 @@ import { HOME_LINKS, readPlan, simulateLinks, type LinkPlan } from './links.js';
 /** As HOME_LINKS, with a model and links that are as much smaller as one another. */
 const SMALL: LinkPlan = {
   ...HOME_LINKS,
-  ...{ workers: 4, layers: 1, hidden: 32, streams: 2, warmup: 20 },
+  ...{ workers: 4, layers: 1, hidden: 32, streams: 2, warmup: 25 },
   ...{ upMbit: 0.09, downMbit: 0.45, hubMbit: 4.5 },
 };
 

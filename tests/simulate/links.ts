@@ -57,7 +57,7 @@ export interface LinkFigures {
 /** A plan whose round has another kind, and as many characters of each worker in a window. */
 type RoundKind = Pick<LinkPlan, 'localSteps' | 'tracks' | 'codec' | 'optimizer' | 'rounds' | 'warmup'>;
 
-const EXACT: RoundKind = { localSteps: 1, tracks: 1, codec: 'fp16', optimizer: 'adam', rounds: 3, warmup: 15 };
+const EXACT: RoundKind = { localSteps: 1, tracks: 1, codec: 'fp16', optimizer: 'adam', rounds: 3, warmup: 25 };
 /** Rounds that last long settle sooner. The steps of tracks are taken in earnest, and those of `sgd` take the least real time. */
 const LOCAL: RoundKind = { ...EXACT, codec: 'int8-both', optimizer: 'sgd', rounds: 2, warmup: 3 };
 

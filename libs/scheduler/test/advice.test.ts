@@ -75,7 +75,7 @@ describe('a run', () => {
   it('tells once that its links are thin, and not at the first rounds', () => {
     const told = played(60, 1_000);
     expect(told).toEqual([[expect.any(Number), expect.objectContaining({ kind: 'thinLinks', workers: 2, tracks: 2 })]]);
-    expect(told[0][0]).toBeGreaterThanOrEqual(10);
+    expect(told[0][0]).toBeGreaterThanOrEqual(20);
   });
 
   it.each([
