@@ -59,7 +59,7 @@ type RoundKind = Pick<LinkPlan, 'localSteps' | 'tracks' | 'codec' | 'optimizer' 
 
 const EXACT: RoundKind = { localSteps: 1, tracks: 1, codec: 'fp16', optimizer: 'adam', rounds: 3, warmup: 25 };
 /** Rounds that last long settle sooner. The steps of tracks are taken in earnest, and those of `sgd` take the least real time. */
-const LOCAL: RoundKind = { ...EXACT, codec: 'int8-both', optimizer: 'sgd', rounds: 2, warmup: 3 };
+const LOCAL: RoundKind = { ...EXACT, codec: 'int8-both', optimizer: 'sgd', rounds: 1, warmup: 2 };
 
 /** What is compared. */
 export const ROUND_KINDS: readonly RoundKind[] = [

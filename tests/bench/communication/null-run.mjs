@@ -39,6 +39,7 @@ const LOOPBACK = { command: () => [], host: () => '127.0.0.1' };
  * @property {boolean} [peers] whether the workers sum for each other
  * @property {Network} [network] default: this machine's loopback
  * @property {readonly string[]} [flags]
+ * @property {number} [deadlineMs] of the whole run
  * @property {string} [profiles] folder for a CPU profile of each process
  */
 
@@ -71,6 +72,7 @@ export async function runNullWorkers(
     peers = false,
     network = LOOPBACK,
     flags = [],
+    deadlineMs,
     profiles,
   },
   out,
@@ -115,7 +117,7 @@ export async function runNullWorkers(
       after = [coordinator, ...members].map(usageOf);
       endUs = nowUs();
       return true;
-    });
+    }, deadlineMs);
   } finally {
     await Promise.all([coordinator, ...members].map((process) => process.end()));
   }
@@ -128,7 +130,7 @@ function nowUs() {
   return Number(process.hrtime.bigint() / 1000n);
 }
 
-/** @typedef {{ pid: number, read: (enough: (event: any) => boolean) => Promise<void>, end: () => Promise<void> }} Process */
+/** @typedef {{ pid: number, read: (enough: (event: any) => boolean, deadlineMs?: number) => Promise<void>, end: () => Promise<void> }} Process */
 
 /** @param {readonly string[]} args of node @param {readonly string[]} prefix runs what follows elsewhere @returns {Process} */
 export function start(args, prefix = [], env = {}) {
@@ -143,9 +145,9 @@ export function start(args, prefix = [], env = {}) {
     new BenchError('run_failed', `${args.join(' ')} ${how}:\n${errors}`, 'Run it by hand to see why.');
   return {
     pid: child.pid ?? 0,
-    read: (enough) =>
+    read: (enough, deadlineMs = DEADLINE_MS) =>
       new Promise((resolve, reject) => {
-        const deadline = setTimeout(() => reject(failed(`took more than ${DEADLINE_MS / 1000} s`)), DEADLINE_MS);
+        const deadline = setTimeout(() => reject(failed(`took more than ${deadlineMs / 1000} s`)), deadlineMs);
         const settle = (/** @type {() => void} */ how) => {
           clearTimeout(deadline);
           how();
