@@ -1,14 +1,17 @@
 /** What thin links leave of workers: in simulated time, and with real processes in network namespaces. */
 import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { BenchError } from '../bench-error.mjs';
+import { VOCABULARY } from '../configs.mjs';
 import { hasLatency, withMachines, whyNoNamespaces } from '../communication/namespaces.mjs';
 import { runNullWorkers } from '../communication/null-run.mjs';
 import { interruption } from '../interruption.mjs';
 import { decimal } from '../report.mjs';
-import { usualCorpus, withScratch } from '../runs.mjs';
+import { withScratch } from '../runs.mjs';
 
 /**
  * @typedef {object} Plan as in tests/simulate/links.ts
@@ -46,7 +49,7 @@ const KINDS = [
 /** @param {import('../report.mjs').Options} options */
 export async function measure({ quick, progress }) {
   progress('twenty simulated workers');
-  const simulated = await simulate(quick ? 'hidden=64,upMbit=0.4,downMbit=2,hubMbit=20,warmup=5' : '');
+  const simulated = await simulate(quick ? 'hidden=64,upMbit=0.4,downMbit=2,hubMbit=20,warmup=5' : '', progress);
   const noNetwork = whyNoNamespaces();
   /** @type {Compared[]} */
   const compared = [];
@@ -55,7 +58,7 @@ export async function measure({ quick, progress }) {
     progress(`three processes, ${nameOf(kind)}`);
     const real = await realRun(kind, withLatency);
     const plan = `workers=${WORKERS},hubMbit=10000,latencyMs=${withLatency ? LINES.oneWayMs : 0},localSteps=${kind.localSteps},codec=${kind.codec}`;
-    const [{ figures }] = await simulate(plan);
+    const [{ figures }] = await simulate(plan, progress);
     compared.push({ localSteps: kind.localSteps, simulated: figures, real });
   }
   return {
@@ -73,13 +76,21 @@ export async function measure({ quick, progress }) {
   };
 }
 
-/** @param {string} plan what differs from the usual setting @returns {Promise<Simulated[]>} */
-async function simulate(plan) {
+/**
+ * @param {string} plan what differs from the usual setting
+ * @param {(text: string) => void} progress
+ * @returns {Promise<Simulated[]>}
+ */
+async function simulate(plan, progress) {
   const args = [SIMULATE, '--links', '--json', ...(plan === '' ? [] : [`--plan=${plan}`])];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], signal: interruption });
   /** @type {Simulated[]} */
   const results = [];
-  createInterface({ input: child.stdout }).on('line', (line) => results.push(JSON.parse(line)));
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const result = /** @type {Simulated} */ (JSON.parse(line));
+    progress(`simulated, ${nameOf(result.plan)}: busy ${percent(result.figures.utilisation)} of the time`);
+    results.push(result);
+  });
   const code = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
   if (code !== 0 || results.length === 0)
     throw new BenchError('run_failed', `the simulation ended with ${code}`, `Run it by hand: node ${args.join(' ')}`);
@@ -91,7 +102,7 @@ async function realRun({ localSteps, codec, rounds, warmup }, withLatency) {
   const isLocal = localSteps > 1;
   const plan = {
     size: { layers: 2, hidden: 512, streams: WORKERS * STREAMS, window: 64 },
-    ...{ workers: WORKERS, msPerStream: WINDOW_MS / STREAMS, corpus: usualCorpus(), warmup, rounds, deadlineMs: DEADLINE_MS },
+    ...{ workers: WORKERS, msPerStream: WINDOW_MS / STREAMS, warmup, rounds, deadlineMs: DEADLINE_MS },
     flags: [`--codec=${codec}`, ...(isLocal ? [`--local-steps=${localSteps}`, `--tracks=${WORKERS}`] : [])],
   };
   const machines = {
@@ -99,9 +110,19 @@ async function realRun({ localSteps, codec, rounds, warmup }, withLatency) {
     lines: (/** @type {number} */ machine) => (machine === 0 ? undefined : LINES),
     oneWayMs: withLatency ? LINES.oneWayMs : 0,
   };
-  const run = await withMachines(machines, (network) => withScratch((out) => runNullWorkers({ ...plan, network }, out)));
+  const run = await withMachines(machines, (network) =>
+    withScratch((folder) => runNullWorkers({ ...plan, corpus: writeText(folder), network }, path.join(folder, 'run'))),
+  );
   const sum = (/** @type {readonly number[]} */ values) => values.reduce((a, b) => a + b, 0);
   return { utilisation: 1 - sum(run.overheadMs) / sum(run.roundMs), roundMs: sum(run.roundMs) / run.roundMs.length };
+}
+
+/** Each stream needs as many windows as a round has steps, and the sonnets are too short for that. @param {string} folder */
+function writeText(folder) {
+  const file = path.join(folder, 'letters.txt');
+  const alphabet = Array.from({ length: VOCABULARY }, (_, i) => String.fromCodePoint(58 + i)).join('');
+  fs.writeFileSync(file, alphabet.repeat(4_000));
+  return file;
 }
 
 /** @param {{ localSteps: number }} kind */
