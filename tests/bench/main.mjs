@@ -19,6 +19,7 @@ import * as hostile from './parts/hostile.mjs';
 import * as joiners from './parts/joiners.mjs';
 import * as layerNorm from './parts/layer-norm.mjs';
 import * as crowd from './parts/crowd.mjs';
+import * as links from './parts/links.mjs';
 import * as local from './parts/local.mjs';
 import * as manyWorkers from './parts/many-workers.mjs';
 import * as peers from './parts/peers.mjs';
@@ -31,6 +32,7 @@ import * as slowWorkers from './parts/slow-workers.mjs';
 import * as tfjs from './parts/tfjs.mjs';
 import * as threads from './parts/threads.mjs';
 import * as torch from './parts/torch.mjs';
+import * as volunteer from './parts/volunteer.mjs';
 import { renderResult } from './report.mjs';
 
 /** @type {ReadonlyMap<string, import('./report.mjs').Part>} */
@@ -47,6 +49,7 @@ const PARTS = new Map(
     crowd,
     codec,
     local,
+    links,
     joiners,
     'many-workers': manyWorkers,
     'slow-workers': slowWorkers,
@@ -55,6 +58,7 @@ const PARTS = new Map(
     audits,
     attacks,
     browser,
+    volunteer,
     export: exported,
     curves,
     eval: evaluation,

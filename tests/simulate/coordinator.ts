@@ -26,7 +26,7 @@ import { createSimulatedAuditor } from './auditor.js';
 import { createDisk, type Disk } from './disk.js';
 import { createHost, type Host } from './host.js';
 import { REDUCE_TOKEN, reduceAddress, serviceOptions } from './reduce.js';
-import { corpus, sha256, split, vocabulary } from './training.js';
+import { sha256 } from './training.js';
 import type { World } from './world.js';
 
 const RESTART_MS = 2_000;
@@ -120,9 +120,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
     const training = createTraining({
       runId: 'run',
       config: world.config,
-      vocabulary,
-      corpus,
-      split,
+      ...world.text,
       checkpoint: this.disk.latest(),
       evaluateEvery: world.cadences.evaluateEvery,
     });

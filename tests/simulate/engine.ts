@@ -1,6 +1,14 @@
-/** The reference engine in simulated time, on a machine that can fail. */
-import { EngineError, type Batch, type Engine, type EngineLimits, type Gradient, type ModelConfig } from '@troupe/model';
-import { createReferenceEngine } from '@troupe/model/reference';
+/** An engine in simulated time, on a machine that can fail. */
+import {
+  createLayout,
+  EngineError,
+  stateSize,
+  type Batch,
+  type Engine,
+  type EngineLimits,
+  type Gradient,
+  type ModelConfig,
+} from '@troupe/model';
 import type { Host } from './host.js';
 
 /** The current state of a machine; faults change it. */
@@ -21,12 +29,14 @@ export interface Machine {
 /** @param computed how many gradients this machine has computed */
 export type Lie = (result: Gradient, batch: Batch, computed: number) => Gradient;
 
-export function createSimulatedEngine(config: ModelConfig, limits: EngineLimits, host: Host, machine: Machine): Engine {
-  const engine = createReferenceEngine(config, limits);
+export type CreateEngine = (config: ModelConfig, limits: EngineLimits) => Engine;
+
+/** @param engine which takes no simulated time by itself */
+export function createSimulatedEngine(engine: Engine, host: Host, machine: Machine): Engine {
   let computed = 0;
   return {
     info: engine.info,
-    limits,
+    limits: engine.limits,
     setParameters: (parameters) => engine.setParameters(parameters),
     evaluate: (batch) => engine.evaluate(batch),
     step: (ids, states) => engine.step(ids, states),
@@ -45,5 +55,24 @@ export function createSimulatedEngine(config: ModelConfig, limits: EngineLimits,
       }
       return machine.lie ? machine.lie(result, batch, computed++) : result;
     },
+  };
+}
+
+/** Computes nothing, so that large models take no real time: each gradient is the same, and so are the end states. */
+export function createPreparedEngine(config: ModelConfig, limits: EngineLimits): Engine {
+  const gradient = new Float32Array(createLayout(config).size).map((_, i) => Math.sin(i));
+  const answer = async ({ streams, window }: Pick<Batch, 'streams' | 'window'>) => {
+    const tokens = streams * window;
+    const endStates = new Float32Array(streams * stateSize(config));
+    return { gradient, endStates, tokens, lossSum: tokens * Math.log(config.vocabulary) };
+  };
+  return {
+    info: { name: 'wasm', variant: 'prepared', device: 'none' },
+    limits,
+    setParameters: () => undefined,
+    gradient: answer,
+    evaluate: answer,
+    step: () => Promise.reject(new Error('a prepared engine samples nothing')),
+    dispose: () => undefined,
   };
 }

@@ -6,7 +6,7 @@ import { createAudit } from './audit.js';
 import { brokenInvariants } from './invariants.js';
 import { createClock, Deadlock, Hang } from './clock.js';
 import { createHost, type Host } from './host.js';
-import { createNetwork } from './network.js';
+import { createNetwork, type Lines } from './network.js';
 import { createRandom } from './random.js';
 
 const NEVER = (): boolean => false;
@@ -64,13 +64,14 @@ describe('a sleep', () => {
   });
 });
 
-async function linked(bytesPerMs = 1_000) {
+async function linked(bytesPerMs = 1_000, linesOf?: (name: string) => Lines) {
   const clock = createClock();
   const network = createNetwork({
     clock,
     random: createRandom(1),
     latencyMs: [10, 10],
     bytesPerMs,
+    ...(linesOf && { linesOf }),
     onFrame: () => undefined,
     fateOf: () => undefined,
     onTamper: () => undefined,
@@ -102,6 +103,24 @@ describe('a simulated link', () => {
       [1, 5_000, 15],
       [2, 1_000, 16],
     ]);
+  });
+
+  it('takes turns with others on the lines of its hosts', async () => {
+    const { clock, network, hosts, near } = await linked(1, (name) => ({ up: name === 'a' ? 1_000 : 100, down: 500 }));
+    const [a] = hosts;
+    const second = network.dial(a, 'sim://b/path', new AbortController().signal);
+    await clock.run(() => network.links.length === 2, 1_000, 'a second link');
+    const other = await second;
+    const startMs = clock.nowMs;
+    const arrived: number[] = [];
+    network.links.forEach(({ connections: [, far] }) => void far.receive().then(() => arrived.push(clock.nowMs - startMs)));
+    near.send(new Uint8Array(5_000));
+    other.send(new Uint8Array(1_000));
+    await clock.run(() => arrived.length === 2, 100, 'both');
+    // 5 ms up, 10 ms down and 10 ms of latency; the other one waits for it on the way down.
+    expect(arrived).toEqual([25, 27]);
+    expect(network.trafficOf('a').sentBytes).toBe(6_000);
+    expect(network.trafficOf('b').receivedBytes).toBe(6_000);
   });
 
   it('delivers late after a short interruption, and is dead for both sides after a long one', async () => {

@@ -33,7 +33,9 @@ export interface LinkOptions {
   /** How many times slower the host sends now. */
   slownessOf(host: Host): number;
   /** What all links of a host have in common; absent: each link has its own bandwidth. */
-  uplinkOf?(host: Host): Uplink;
+  uplinkOf?(host: Host): Line;
+  /** The same for what reaches a host; absent: its bandwidth is no limit. */
+  downlinkOf?(host: Host): Line | undefined;
   /** Until this time nothing passes between the hosts; it may change. */
   cutUntilMs(): number;
   /** Sees every frame as it was sent. */
@@ -43,8 +45,9 @@ export interface LinkOptions {
   onTamper(link: string, how: Tampering): void;
 }
 
-/** The line on which everything leaves a host. */
-export interface Uplink {
+/** Everything that leaves a host, or reaches it, takes turns on it. */
+export interface Line {
+  readonly bytesPerMs: number;
   freeAtMs: number;
 }
 
@@ -200,17 +203,29 @@ function connectionOf(end: End, pipe: Pipe, clock: Clock): Connection {
   };
 }
 
+/** A parcel under way. */
+interface Passage {
+  readonly parcel: Parcel;
+  readonly bytes: number;
+  /** When it leaves the line that it is on, or the last one. */
+  departsMs: number;
+  /** Undefined before it is on the last line. */
+  atMs: number | undefined;
+}
+
 function createPipe(options: LinkOptions, from: End, to: End, arrive: (parcel: Parcel) => void): Pipe {
   const { clock, latencyMs, bytesPerMs } = options;
   const tamper = createTamperer(options, from.host, to.host);
-  let under: { readonly atMs: number; readonly departsMs: number; readonly parcel: Parcel }[] = [];
-  const uplink = options.uplinkOf?.(from.host) ?? { freeAtMs: 0 };
+  let under: Passage[] = [];
+  const uplink = options.uplinkOf?.(from.host) ?? { freeAtMs: 0, bytesPerMs };
+  const downlink = options.downlinkOf?.(to.host);
   let pumping = false;
 
   const pump = (): void => {
-    if (pumping || under.length === 0) return;
+    const first = under[0]?.atMs;
+    if (pumping || first === undefined) return;
     pumping = true;
-    const atMs = Math.max(under[0].atMs, options.cutUntilMs());
+    const atMs = Math.max(first, options.cutUntilMs());
     to.host.after(atMs - clock.nowMs, `frame for ${to.host.name}`, () => {
       pumping = false;
       const blocked = options.cutUntilMs() > clock.nowMs;
@@ -219,23 +234,30 @@ function createPipe(options: LinkOptions, from: End, to: End, arrive: (parcel: P
       pump();
     });
   };
+  /** It has left the sender's line. Others reach the receiver meanwhile, so its turn there is known only now. */
+  const descend = (passage: Passage, line: Line): void => {
+    passage.departsMs = occupy(line, clock.nowMs, passage.bytes);
+    passage.atMs = passage.departsMs + latencyMs;
+    pump();
+  };
   const queue = (parcel: Parcel): void => {
     if (to.over || !to.host.alive) return;
     const bytes = parcel.kind === 'frame' ? parcel.frame.byteLength : HEADER_BYTES;
-    uplink.freeAtMs = Math.max(uplink.freeAtMs, clock.nowMs) + (bytes * options.slownessOf(from.host)) / bytesPerMs;
-    const { freeAtMs: departsMs } = uplink;
-    under.push({ atMs: departsMs + latencyMs, departsMs, parcel });
-    pump();
+    const departsMs = occupy(uplink, clock.nowMs, bytes * options.slownessOf(from.host));
+    const passage: Passage = { parcel, bytes, departsMs, atMs: downlink ? undefined : departsMs + latencyMs };
+    under.push(passage);
+    if (downlink) clock.after(departsMs - clock.nowMs, `downlink of ${to.host.name}`, () => descend(passage, downlink));
+    else pump();
   };
   return {
     get bufferedBytes() {
-      const waiting = under.filter(({ departsMs }) => departsMs > clock.nowMs);
-      return waiting.reduce((sum, { parcel }) => sum + (parcel.kind === 'frame' ? parcel.frame.byteLength : 0), 0);
+      const waiting = under.filter(({ atMs, departsMs }) => atMs === undefined || departsMs > clock.nowMs);
+      return waiting.reduce((sum, { parcel, bytes }) => sum + (parcel.kind === 'frame' ? bytes : 0), 0);
     },
-    drainedAtMs(bytes) {
-      let left = bytes;
-      for (const { departsMs, parcel } of under.toReversed()) {
-        if (parcel.kind === 'frame') left -= parcel.frame.byteLength;
+    drainedAtMs(most) {
+      let left = most;
+      for (const { departsMs, parcel, bytes } of under.toReversed()) {
+        if (parcel.kind === 'frame') left -= bytes;
         if (left < 0) return departsMs;
       }
       return clock.nowMs;
@@ -250,6 +272,12 @@ function createPipe(options: LinkOptions, from: End, to: End, arrive: (parcel: P
       under = [];
     },
   };
+}
+
+/** @returns when these bytes have passed */
+function occupy(line: Line, nowMs: number, bytes: number): number {
+  line.freeAtMs = Math.max(line.freeAtMs, nowMs) + bytes / line.bytesPerMs;
+  return line.freeAtMs;
 }
 
 interface Tamperer {

@@ -8,6 +8,8 @@
  * how to replay it.
  * --liars plays runs with hostile volunteers instead, with the seeds S .. S+N-1 (default: 10 of them), and prints a table.
  * --honest has volunteers with different engines compute 100,000 leases, and says whether anybody was banned.
+ * --links says what thin links leave of workers in exact and in local rounds; --plan changes the setting (upMbit=10,hidden=256), and
+ * --json prints an object a line. A localSteps in the plan plays rounds of that kind alone.
  * --faults takes the faults whose names contain the text, such as "reducer", instead of a choice by the seed.
  */
 import { parseArgs } from 'node:util';
@@ -29,6 +31,9 @@ const { values } = parseArgs({
     trace: flag,
     liars: flag,
     honest: flag,
+    links: flag,
+    plan: { type: 'string', default: '' },
+    json: flag,
   },
 });
 
@@ -60,6 +65,10 @@ async function play() {
   if (values.honest) {
     const { playHonest } = await server.ssrLoadModule('/tests/simulate/honest.ts');
     return playHonest({ seed: first, leases: 100_000, print });
+  }
+  if (values.links) {
+    const { playLinks, readPlan } = await server.ssrLoadModule('/tests/simulate/links.ts');
+    return playLinks({ plan: readPlan(values.plan), json: values.json, print });
   }
   const { soak } = await server.ssrLoadModule('/tests/simulate/soak.ts');
   return soak({

@@ -2,7 +2,7 @@
 import { TransportError, type Connection } from '@troupe/transport';
 import type { Clock } from './clock.js';
 import type { Host } from './host.js';
-import { createLink, type Link, type LinkOptions, type Uplink } from './link.js';
+import { createLink, type Line, type Link, type LinkOptions } from './link.js';
 import type { Random } from './random.js';
 
 const CONNECT_MS = 10_000;
@@ -12,6 +12,8 @@ export type Serve = (link: Connection) => Promise<void>;
 
 export interface Network {
   readonly links: readonly Link[];
+  /** What the host has sent and received. */
+  trafficOf(name: string): Traffic;
   /** Makes `serve` reachable as "sim://HOST/PATH" until the host dies. */
   listen(host: Host, path: string, serve: Serve): void;
   /** @throws TransportError */
@@ -26,6 +28,17 @@ export interface Network {
   kill(host: Host, silently: boolean): void;
 }
 
+export interface Traffic {
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+}
+
+/** Bandwidths of a host that all of its links share, bytes/ms. */
+export interface Lines {
+  readonly up: number;
+  readonly down: number;
+}
+
 export interface NetworkOptions extends Pick<LinkOptions, 'bytesPerMs' | 'onFrame' | 'fateOf' | 'onTamper'> {
   readonly clock: Clock;
   readonly random: Random;
@@ -33,6 +46,8 @@ export interface NetworkOptions extends Pick<LinkOptions, 'bytesPerMs' | 'onFram
   readonly latencyMs: readonly [number, number];
   /** Whether all links of a host share its bandwidth. */
   readonly sharedUplinks?: boolean;
+  /** Absent: nothing but `bytesPerMs` limits a link. */
+  linesOf?(name: string): Lines;
 }
 
 interface Endpoint {
@@ -43,11 +58,15 @@ interface Endpoint {
 export function createNetwork(options: NetworkOptions): Network {
   const { clock, random } = options;
   const endpoints = new Map<string, Endpoint>();
-  const uplinks = new Map<string, Uplink>();
-  const uplinkOf = ({ name }: Host): Uplink => {
-    const uplink = uplinks.get(name) ?? { freeAtMs: 0 };
-    uplinks.set(name, uplink);
-    return uplink;
+  const { linesOf } = options;
+  const uplinkOf = createLines((name) => linesOf?.(name).up ?? options.bytesPerMs);
+  const downlinkOf = linesOf && createLines((name) => linesOf(name).down);
+  const isShared = options.sharedUplinks === true || linesOf !== undefined;
+  const traffic = new Map<string, { sentBytes: number; receivedBytes: number }>();
+  const trafficOf = (name: string): { sentBytes: number; receivedBytes: number } => {
+    const found = traffic.get(name) ?? { sentBytes: 0, receivedBytes: 0 };
+    traffic.set(name, found);
+    return found;
   };
   let links: Link[] = [];
   /** By a host, or by two of them. */
@@ -69,6 +88,7 @@ export function createNetwork(options: NetworkOptions): Network {
     get links() {
       return links.filter(({ open }) => open);
     },
+    trafficOf: (name) => ({ ...trafficOf(name) }),
     listen: (host, path, serve) => void endpoints.set(`${host.name}${path}`, { host, serve }),
     dial,
     isolate: cut,
@@ -102,9 +122,26 @@ export function createNetwork(options: NetworkOptions): Network {
   function open(from: Host, { host, serve }: Endpoint, latencyMs: number): Connection {
     const name = `${from.name}-${host.name}-${made++}`;
     const own = { name, latencyMs, random: random.fork(name), slownessOf, cutUntilMs: () => cutUntilMs(from.name, host.name) };
-    const link = createLink({ ...options, ...own, ...(options.sharedUplinks && { uplinkOf }) }, [from, host]);
+    const lines = { ...(isShared && { uplinkOf }), ...(downlinkOf && { downlinkOf }) };
+    const link = createLink({ ...options, ...own, ...lines, onFrame }, [from, host]);
     links = [...links.filter((old) => old.open), link];
     host.after(0, 'accept', () => void serve(link.connections[1]));
     return link.connections[0];
   }
+
+  function onFrame(from: Host, to: Host, frame: Uint8Array): void {
+    trafficOf(from.name).sentBytes += frame.byteLength;
+    trafficOf(to.name).receivedBytes += frame.byteLength;
+    options.onFrame(from, to, frame);
+  }
+}
+
+/** One line for each host, made when it is first needed. */
+function createLines(bytesPerMsOf: (name: string) => number): (host: Host) => Line {
+  const lines = new Map<string, Line>();
+  return ({ name }) => {
+    const line = lines.get(name) ?? { bytesPerMs: bytesPerMsOf(name), freeAtMs: 0 };
+    lines.set(name, line);
+    return line;
+  };
 }

@@ -1,14 +1,17 @@
 /** A whole cluster in one process, in simulated time. */
 import { setMaxListeners } from 'node:events';
 import type { Cadences, StopRules } from '@troupe/conductor';
+import { createReferenceEngine } from '@troupe/model/reference';
 import type { Message, MessageType, TrainingConfig } from '@troupe/protocol';
 import { createAudit, messageIn, type Audit, type Truth } from './audit.js';
 import { createClock, Hang, type Clock } from './clock.js';
 import { createSimulatedCoordinator, type SimulatedCoordinator } from './coordinator.js';
+import type { CreateEngine } from './engine.js';
 import type { Tampering } from './link.js';
-import { createNetwork, type Network } from './network.js';
+import { createNetwork, type Lines, type Network } from './network.js';
 import { createRandom, type Random } from './random.js';
 import { createSimulatedReduce, type SimulatedReduce } from './reduce.js';
+import { WINTERS, type Text } from './training.js';
 import { createSimulatedWorker, type SimulatedWorker, type WorkerOptions } from './worker.js';
 import type { World } from './world.js';
 
@@ -17,7 +20,7 @@ setMaxListeners(0);
 
 /** Longer than any deadline in a healthy cluster. */
 const QUIET_MS = 7_200_000;
-/** Without new faults a round takes far less than this. */
+/** Without new faults a round takes far less than this, unless somebody says how long one may take. */
 const ROUND_MS = 300_000;
 
 export interface SimulationOptions {
@@ -44,6 +47,14 @@ export interface SimulationOptions {
   readonly bytesPerMs?: number;
   /** Whether all links of a host share its bandwidth. */
   readonly sharedUplinks?: boolean;
+  /** A round that takes longer is an error, ms. */
+  readonly longestRoundMs?: number;
+  /** Bandwidths of each host, by its name; absent: only `bytesPerMs` limits a link. */
+  readonly linesOf?: (name: string) => Lines;
+  /** Default: a few words. */
+  readonly text?: Text;
+  /** Default: the reference engine. */
+  readonly createEngine?: CreateEngine;
   readonly truth?: Truth;
   /** Called with a line for each event. */
   readonly trace?: ((line: string) => void) | undefined;
@@ -152,7 +163,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     },
   };
   clock.onSettled(() => {
-    watch(simulation, chronicle);
+    watch(simulation, chronicle, options.longestRoundMs ?? ROUND_MS);
     longestWait.ms = Math.max(longestWait.ms, clock.nowMs - chronicle.touchedMs);
   });
   return simulation;
@@ -189,6 +200,7 @@ function createWorld(
     latencyMs: options.latencyMs ?? [0.5, 20],
     bytesPerMs: options.bytesPerMs ?? 5_000,
     sharedUplinks: options.sharedUplinks ?? false,
+    ...(options.linesOf && { linesOf: options.linesOf }),
     onFrame(from, to, frame) {
       alarms.onFrame(from.name, to.name, frame);
       if (to.alive) audit.onFrame(from.name, frame);
@@ -209,6 +221,8 @@ function createWorld(
     network,
     audit,
     config: options.config,
+    text: options.text ?? WINTERS,
+    createEngine: options.createEngine ?? createReferenceEngine,
     cadences: { evaluateEvery: 20, checkpointEvery: 5, sampleEvery: 0, ...options.cadences },
     stopRules: { maxLoss: 3, patience: 0, ...options.stopRules },
     separate: options.separate ?? false,
@@ -226,14 +240,14 @@ function createWorld(
 }
 
 /** @throws Error for a violation, Hang when a cluster that could make progress does not */
-function watch(simulation: Simulation, chronicle: Chronicle): void {
+function watch(simulation: Simulation, chronicle: Chronicle, longestMs: number): void {
   const { clock, audit, coordinator, reduce, workers } = simulation;
   if (audit.violations.length > 0) throw new Error(`violated: ${audit.violations.slice(0, 5).join('; ')}`);
   const isUp = ({ running, host }: Pick<SimulatedWorker, 'running' | 'host'>): boolean => running && !host.frozen;
   const able = isUp(coordinator) && (!reduce || isUp(reduce)) && workers.some(isUp);
   if (!able) chronicle.touchedMs = clock.nowMs;
-  if (coordinator.ended || clock.nowMs - chronicle.touchedMs <= ROUND_MS) return;
-  throw new Hang(`no round is committed in ${ROUND_MS} ms: ${describe(simulation)}`);
+  if (coordinator.ended || clock.nowMs - chronicle.touchedMs <= longestMs) return;
+  throw new Hang(`no round is committed in ${longestMs} ms: ${describe(simulation)}`);
 }
 
 interface Plan {

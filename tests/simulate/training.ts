@@ -1,7 +1,7 @@
 /** A training so small that thousands of rounds take seconds, and its expected result. */
 import { createHash } from 'node:crypto';
 import { modelConfig } from '@troupe/config';
-import { createStreams, createVocabulary, splitCorpus } from '@troupe/corpus';
+import { createStreams, createVocabulary, splitCorpus, type CorpusSplit, type Vocabulary } from '@troupe/corpus';
 import { createLayout, initialParameters, stateSize } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { clipScale, createReplica, learningRateAt } from '@troupe/optim';
@@ -12,7 +12,16 @@ const TEXT = 'when forty winters shall besiege thy brow and dig deep trenches in
 export const vocabulary = createVocabulary(TEXT);
 const tokens = vocabulary.encode(TEXT);
 export const split = { ...splitCorpus(tokens), train: tokens };
-export const corpus = { name: 'winters', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 0.9 };
+const corpus = { name: 'winters', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 0.9 };
+
+/** What a run trains on. */
+export interface Text {
+  readonly vocabulary: Vocabulary;
+  readonly corpus: typeof corpus;
+  readonly split: CorpusSplit;
+}
+
+export const WINTERS: Text = { vocabulary, corpus, split };
 
 export function sha256(bytes: Uint8Array | readonly Uint8Array[]): string {
   const hash = createHash('sha256');

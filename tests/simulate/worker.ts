@@ -97,7 +97,7 @@ export function createSimulatedWorker(
   const ports = (mine: Host, connect = dialFrom(mine)): WorkerPorts => ({
     connect,
     collective: createStarCollective({ connect, direct: reaches, ...(world.peers && reaches && summing(mine)) }),
-    createEngine: async (config, limits) => createSimulatedEngine(config, limits, mine, machine),
+    createEngine: async (config, limits) => createSimulatedEngine(world.createEngine(config, limits), mine, machine),
     nowMs: () => mine.nowMs(),
     sleep: (ms, signal) => mine.sleep(ms, signal),
     random: () => random.next(),

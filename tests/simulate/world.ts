@@ -3,8 +3,10 @@ import type { Cadences, StopRules } from '@troupe/conductor';
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Audit } from './audit.js';
 import type { Clock } from './clock.js';
+import type { CreateEngine } from './engine.js';
 import type { Network } from './network.js';
 import type { Random } from './random.js';
+import type { Text } from './training.js';
 
 export interface World {
   readonly clock: Clock;
@@ -12,6 +14,9 @@ export interface World {
   readonly network: Network;
   readonly audit: Audit;
   readonly config: TrainingConfig;
+  readonly text: Text;
+  /** Of the workers, in no simulated time. */
+  readonly createEngine: CreateEngine;
   readonly cadences: Cadences;
   readonly stopRules: StopRules;
   /** Whether the all-reduce is a separate process. */

@@ -70,6 +70,8 @@ const EN = {
     stopNow: 'The model of that round is saved as best.safetensors, so the run can stop.',
     network: (percent: string) =>
       `Workers wait for the network: ${percent} of a round is transfer. Start the next run with --codec int8 or a larger --batch.`,
+    networkLocal: (percent: string, flags: string, busy: string) =>
+      `Workers wait for the network: ${percent} of a round is transfer. Local rounds (${flags}) would have them compute ${busy} of the time.`,
   },
 
   home: {
@@ -380,6 +382,8 @@ const ZH: Texts = {
     bestIsSaved: '该轮的模型已保存为 best.safetensors。',
     stopNow: '该轮的模型已保存为 best.safetensors，可以停止训练。',
     network: (percent) => `工作节点在等待网络：每轮有 ${percent} 的时间用于传输。下次训练可用 --codec int8 或更大的 --batch。`,
+    networkLocal: (percent, flags, busy) =>
+      `工作节点在等待网络：每轮有 ${percent} 的时间用于传输。改用本地轮（${flags}），计算时间可达 ${busy}。`,
   },
 
   home: {

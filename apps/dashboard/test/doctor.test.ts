@@ -110,6 +110,18 @@ describe('the run doctor', () => {
     const { finding } = diagnose(state({ columns: { transferMs: () => 90 } }));
     expect(finding).toEqual({ kind: 'network', fraction: expect.closeTo(100 / 180, 6) });
   });
+
+  it('tells which local rounds would keep the workers of an exact run busy', () => {
+    const config = { streams: 32, window: 64, codec: 'fp16', localSteps: 1 } as const;
+    const columns = { computeMs: () => 400, transferMs: () => 3_000 };
+    const view = { corpus: { train: 1_000_000 } as RunView['corpus'] };
+    const localOf = (change: Partial<RunView['config']>) => {
+      const { finding } = diagnose(state({ columns, view, config: { ...config, ...change } }));
+      return finding.kind === 'network' ? finding.local : finding.kind;
+    };
+    expect(localOf({})).toEqual({ steps: 32, tracks: 2, busy: expect.closeTo(0.89, 2) });
+    expect(localOf({ localSteps: 8, tracks: 2, leaseStreams: 0 })).toBeUndefined();
+  });
 });
 
 describe('speed and time per round', () => {

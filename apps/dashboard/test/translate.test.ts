@@ -29,6 +29,12 @@ describe("the coordinator's texts", () => {
   });
 
   it('keep names and figures', () => {
+    const busy =
+      '20 workers on thin links: busy 12 % of the time; --local-steps 32 --tracks 20 --codec int8-both would make it 90 %';
+    expect(translated(busy, 'zh')).toEqual({
+      text: '20 个节点的网络较慢：只有 12 % 的时间在计算；用 --local-steps 32 --tracks 20 --codec int8-both 可达 90 %',
+      language: 'zh',
+    });
     expect(translated('Ada Lovelace left (link closed); 8 streams lent to 2 workers', 'zh').text).toBe(
       'Ada Lovelace 离开（link closed）；8 个流分配给 2 个节点',
     );

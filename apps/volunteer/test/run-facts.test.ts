@@ -24,7 +24,16 @@ describe('the facts of a run', () => {
     expect(facts).toEqual({
       ...{ runId: 'r1', roundCharacters: 2048 },
       ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10 },
-      exchange: { upBytes: 4, downBytes: 4, streams: 32, window: 64, localSteps: 1, leases: undefined, stateFloats: 2 * 2 * 8 },
+      exchange: {
+        upBytes: 4,
+        downBytes: 4,
+        streams: 32,
+        window: 64,
+        localSteps: 1,
+        leases: undefined,
+        stateFloats: 2 * 2 * 8,
+        optimizerSlots: 2,
+      },
       ...{ round: 4, rounds: 9, workers: 2, phase: 'waiting', roundMs: 20 },
       ...{
         losses: [
@@ -54,6 +63,15 @@ describe('the facts of a run', () => {
     expect(leasesOf({ leaseStreams: 8 })).toBe(4);
     expect(leasesOf({ localSteps: 32, tracks: 6, leaseStreams: 0 })).toBe(6);
     expect(leasesOf({ localSteps: 1, tracks: 0 })).toBeUndefined();
+  });
+
+  it.each([
+    [{ optimizer: { kind: 'adamw' } }, 2],
+    [{ optimizer: { kind: 'sgd' } }, 1],
+    [{ optimizer: { kind: 'adam' }, localSteps: 32 }, 1],
+    [{ optimizer: 'adam' }, 2],
+  ])('say what the optimizer of rounds keeps for a parameter: %j', (config, slots) => {
+    expect(readRunFacts({ config })?.exchange.optimizerSlots).toBe(slots);
   });
 
   it('count the windows of a local round', () => {

@@ -21,15 +21,22 @@ describe('the traffic of a round', () => {
     });
   });
 
+  it('begins with what the optimizer keeps', () => {
+    const joined = (optimizerSlots: number) => estimateTraffic({ ...RUN, exchange: { ...EXCHANGE, optimizerSlots } }).joinBytes;
+    expect([joined(1), joined(2)]).toEqual([8_000_000, 12_000_000]);
+  });
+
   it('of int8 is half of it up, and the same down', () => {
     const { sentBytes, receivedBytes } = estimateTraffic({ ...RUN, exchange: { ...EXCHANGE, upBytes: 1 } });
     expect(sentBytes / receivedBytes).toBeCloseTo(0.52, 1);
   });
 
-  it('holds as many windows as the run has local steps', () => {
-    const exact = estimateTraffic(RUN);
-    const local = estimateTraffic({ ...RUN, exchange: { ...EXCHANGE, localSteps: 32 } });
-    expect(local.receivedBytes - exact.receivedBytes).toEqual(near(8 * 31 * 64 * 2));
+  it('holds the windows of all local steps, each with its last target, and their learning rates', () => {
+    // Of windows that short, a target more is half of them.
+    const short = { ...EXCHANGE, window: 1, leases: 4 };
+    const exact = estimateTraffic({ ...RUN, exchange: short });
+    const local = estimateTraffic({ ...RUN, exchange: { ...short, localSteps: 101 } });
+    expect(local.receivedBytes - exact.receivedBytes).toEqual(near(8 * 100 * 2 * 2 + 101 * 4));
     expect(local.sentBytes).toBe(exact.sentBytes);
   });
 

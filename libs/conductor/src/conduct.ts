@@ -475,7 +475,7 @@ function runSettings({
   auditor,
   ports,
 }: ConductorOptions): RunSettings {
-  const { rounds, localSteps } = config;
+  const { rounds, localSteps, codec } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
   return {
     streams: config.streams,
@@ -484,6 +484,7 @@ function runSettings({
     leaseStreams: unitStreams(config),
     windowsPerPass: streams.windowsPerPass,
     localSteps,
+    codec,
     ...loss,
     ...cadences,
     topology: topology ?? 'auto',

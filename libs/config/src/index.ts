@@ -23,6 +23,7 @@ export { shellAssignment, shellQuote } from './shell.js';
 export { negated, RUN_OPTIONS, STORED_OPTIONS, TOPOLOGIES, TUNABLE_OPTIONS, type Topology } from './run-options.js';
 export { modelConfig, modelProblem, parseTrainingConfig, TrainingConfigSchema, type ConfigProblem } from './schema.js';
 export {
+  CODED_BYTES,
   firstWindow,
   GRADIENT_CODECS,
   isLocal,

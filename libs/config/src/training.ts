@@ -10,6 +10,14 @@ import { MODEL, type FullModelConfig } from './model.js';
 export const GRADIENT_CODECS = ['fp16', 'int8', 'int8-both', 'fp32'] as const;
 export type GradientCodec = (typeof GRADIENT_CODECS)[number];
 
+/** Bytes of a parameter in what workers send and in what they receive, without the scales. */
+export const CODED_BYTES: Readonly<Record<GradientCodec, { readonly up: number; readonly down: number }>> = {
+  fp16: { up: 2, down: 2 },
+  int8: { up: 1, down: 2 },
+  'int8-both': { up: 1, down: 1 },
+  fp32: { up: 4, down: 4 },
+};
+
 const WEIGHT_DECAY = {
   type: 'real',
   min: 0,
@@ -211,7 +219,7 @@ const TRAINING_FIELDS = {
       flag: '--local-steps',
       placeholder: 'H',
       group: 'Network',
-      help: 'steps that a track takes by itself before the results are averaged; above 1, workers on slow links have H times less to send (try 32), and each window counts a little less',
+      help: 'steps that a track takes by itself before the results are averaged; above 1, workers on slow links have H times less to send (try 32), and each window counts a little less; exact rounds (1) for a lab and local ones for slow links are not one run: a run has one H for all of its workers',
     },
   },
   /** Tracks of a local round: track k is streams [k * B / tracks, (k + 1) * B / tracks). 0 when rounds are not local. */

@@ -1,4 +1,5 @@
 export {
+  CODED_BYTES,
   firstWindow,
   GRADIENT_CODECS,
   isLocal,

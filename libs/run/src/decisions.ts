@@ -25,6 +25,9 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
     return `training is unstable: the loss is ${lossText(trainLoss)} nats/char, and guessing has ${lossText(chanceLoss)}${stop}`;
   },
   topology: topologyText,
+  thinLinks: ({ workers, utilisation, localUtilisation, localSteps, tracks }) =>
+    `${counted(workers, 'worker')} on thin links: busy ${percentText(utilisation)} of the time; ` +
+    `--local-steps ${localSteps} --tracks ${tracks} --codec int8-both would make it ${percentText(localUtilisation)}`,
   reopened: ({ lent }) => `the all-reduce service is back, and the round starts over; ${lentText(lent)}`,
 };
 
@@ -64,6 +67,11 @@ function topologyText({ reducers, able, compared }: Extract<Decision, { kind: 't
   const few = able === 0 ? 'no worker can' : `only ${counted(able, 'worker')} can be reached by the others`;
   const why = compared ? `a round takes ${star}, and ${peers} when ${counted(able, 'worker')} sum` : few;
   return `the all-reduce service sums the gradients: ${why}`;
+}
+
+/** "12 %". */
+function percentText(fraction: number): string {
+  return `${Math.round(fraction * 100)} %`;
 }
 
 /** "12 ms", "3.4 s". */

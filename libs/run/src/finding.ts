@@ -1,9 +1,13 @@
 /** What is wrong with a run: a pure function of what it has reported. */
+import { adviseLocalRounds } from '@troupe/scheduler';
 import { lossOf, type EvaluationPoint, type PointColumns, type RunView } from './view.js';
 
 /** What the findings depend on. */
 export interface Symptoms {
-  readonly view: Pick<RunView, 'phase' | 'round' | 'rounds' | 'workerCount' | 'config' | 'checkpoint' | 'best'> | undefined;
+  readonly view:
+    | (Pick<RunView, 'phase' | 'round' | 'rounds' | 'workerCount' | 'config' | 'checkpoint' | 'best'> &
+        Partial<Pick<RunView, 'corpus'>>)
+    | undefined;
   /** At least the last rounds, and those around the best validation. */
   readonly points: PointColumns;
   readonly evaluations: readonly EvaluationPoint[];
@@ -26,8 +30,15 @@ export type Finding =
   | { readonly kind: 'noWorker' }
   /** Since `round`, the validation loss rises while the training loss falls. */
   | { readonly kind: 'overfitting'; readonly round: number; readonly best: number; readonly now: number }
-  /** The fraction of a round that is spent on links instead of in engines. */
-  | { readonly kind: 'network'; readonly fraction: number };
+  /**
+   * The fraction of a round that is spent on links instead of in engines. `local`: the local rounds with which workers compute for `busy` of
+   * the time, where those are worth it.
+   */
+  | {
+      readonly kind: 'network';
+      readonly fraction: number;
+      readonly local?: { readonly steps: number; readonly tracks: number; readonly busy: number };
+    };
 
 /** A new run begins at chance; in these rounds a loss above it means nothing. */
 const FIRST_ROUNDS = 30;
@@ -104,6 +115,20 @@ function network({ view, points }: Symptoms): Finding | undefined {
   if (view?.phase !== 'running' || points.round.length < ROUNDS) return undefined;
   const sum = (column: readonly number[]): number => column.slice(-ROUNDS).reduce((total, ms) => total + ms, 0);
   const links = sum(points.transferMs) + sum(points.reduceMs);
-  const fraction = links / (links + sum(points.computeMs));
-  return fraction > ON_LINKS ? { kind: 'network', fraction } : undefined;
+  const compute = sum(points.computeMs);
+  const fraction = links / (links + compute);
+  if (!(fraction > ON_LINKS)) return undefined;
+  const local = localRounds(view, compute / ROUNDS, links / ROUNDS);
+  return { kind: 'network', fraction, ...(local && { local }) };
+}
+
+/** As if all workers were like the last one of each round. */
+function localRounds({ config, corpus, workerCount }: NonNullable<Symptoms['view']>, computeMs: number, transferMs: number) {
+  const { streams, window, codec, leaseStreams, localSteps } = config;
+  if (!corpus || leaseStreams > 0 || localSteps > 1) return undefined;
+  const charsPerSecond = (streams * window * 1_000) / (workerCount * computeMs);
+  const workers = Array.from({ length: workerCount }, () => ({ workerId: '', charsPerSecond, transferMs, held: 0 }));
+  const windowsPerPass = Math.floor((corpus.train - 1) / (streams * window));
+  const advice = adviseLocalRounds(workers, { streams, window, serviceMs: 0, codec, windowsPerPass });
+  return advice && { steps: advice.localSteps, tracks: advice.tracks, busy: advice.localUtilisation };
 }

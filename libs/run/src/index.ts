@@ -24,6 +24,7 @@ export {
 } from './chart/draw.js';
 export { ticksAround, ticksWithin } from './chart/ticks.js';
 export { REPORT_FILE, reportPage, type ReportedFile, type ReportedRun } from './report/report.js';
+export { joinBytes, optimizerSlotsOf, roundTraffic, type Exchange, type RoundTraffic } from './traffic.js';
 export { roundSpeeds, speedOf, usualRoundMs } from './speed.js';
 export { escapeMarkup } from './markup.js';
 export { findProblem, type Finding, type Symptoms } from './finding.js';

@@ -61,6 +61,10 @@ const EXAMPLES: readonly (readonly [Decision, string])[] = [
     'the all-reduce service sums the gradients: a round takes 980 ms, and 2.6 s when 3 workers sum',
   ],
   [{ kind: 'topology', reducers: [], able: 0 }, 'the all-reduce service sums the gradients: no worker can'],
+  [
+    { kind: 'thinLinks', workers: 20, utilisation: 0.118, localUtilisation: 0.895, localSteps: 32, tracks: 20 },
+    '20 workers on thin links: busy 12 % of the time; --local-steps 32 --tracks 20 --codec int8-both would make it 90 %',
+  ],
   [{ kind: 'reopened', lent }, 'the all-reduce service is back, and the round starts over; 4 streams lent to 1 worker'],
 ];
 

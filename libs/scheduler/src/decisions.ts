@@ -2,6 +2,7 @@
  * Unusual decisions of the scheduler, as data: shells render them as text, count them or translate
  * them.
  */
+import type { LocalAdvice } from './advice.js';
 import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
 
 /** Workers are given by name. `reason` is the text that came with the input. */
@@ -71,6 +72,10 @@ export type Decision =
       readonly able: number;
       readonly compared?: { readonly peersMs: number; readonly starMs: number };
     }
+  /**
+   * These many workers wait for their links for most of an exact round. Local rounds would keep them busy; said once in a run.
+   */
+  | ({ readonly kind: 'thinLinks'; readonly workers: number } & LocalAdvice)
   /** The all-reduce service is back, empty: the round starts over. */
   | { readonly kind: 'reopened'; readonly lent: Lent };
 

@@ -1,3 +1,4 @@
+export { adviseLocalRounds } from './advice.js';
 export { type AuditPolicy, type Audits, type Trust } from './audits.js';
 export { type Decision, type Lent } from './decisions.js';
 export { createNorms, FAR_BEYOND, largestExpected, noteNorm } from './norms.js';

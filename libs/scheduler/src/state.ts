@@ -1,5 +1,5 @@
 import type { Refusals } from './rests.js';
-import type { AuditMode, ContributionRefusal, DeclineCode, MessageOf, Topology } from '@troupe/protocol';
+import type { AuditMode, ContributionRefusal, DeclineCode, GradientCodec, MessageOf, Topology } from '@troupe/protocol';
 import { createAudits, type AuditPolicy, type Audits, type Trust } from './audits.js';
 import { createComparison, type Comparison } from './comparison.js';
 import type { Decision } from './decisions.js';
@@ -30,6 +30,8 @@ export interface RunSettings extends LossLimits {
   readonly leaseStreams: number;
   /** Who may sum the gradients. Default: auto. */
   readonly topology?: Topology;
+  /** Absent: nobody is told which local rounds would keep workers busy. */
+  readonly codec?: GradientCodec;
   /** Absent: nobody is audited. */
   readonly audits?: AuditPolicy | undefined;
 }
@@ -175,6 +177,14 @@ export interface TopologyState {
   tookMs: number | undefined;
 }
 
+/** What is known of the links of workers, see thin-links.ts. */
+export interface LinkWatch {
+  /** Rounds in a row that were mostly spent on links. */
+  slowRounds: number;
+  /** Advice is given once. */
+  told: boolean;
+}
+
 export interface RunState {
   readonly settings: RunSettings;
   phase: 'idle' | 'running' | 'over';
@@ -196,6 +206,7 @@ export interface RunState {
   readonly parking: Parking;
   readonly audits: Audits;
   readonly topology: TopologyState;
+  readonly links: LinkWatch;
   /** The workers that the round relies on, as it was dealt. */
   readonly active: ActiveWorkers;
   readonly leases: Map<string, Lease>;
@@ -391,6 +402,7 @@ export function createRunState(settings: RunSettings, round: number, aboveLimit 
       comparison: createComparison(),
       tookMs: undefined,
     },
+    links: { slowRounds: 0, told: false },
     active: { paces: new Map(), charsPerSecond: 0, lost: 0, endMs: 0 },
     leases: new Map(),
     leaseCount: 0,

@@ -26,6 +26,7 @@ import { forgetNorms } from './norms.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
 import { createRefusals, noteRefusal, noteWork } from './rests.js';
 import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topology.js';
+import { reviewLinks } from './thin-links.js';
 import { disturbRound, endTrial, noteRound } from './trials.js';
 import {
   closeAudit,
@@ -477,6 +478,7 @@ function updated(state: RunState, input: Input<'updated'>, nowMs: number, effect
   noteRoundTime(state, noteRound(state.parking.trials, nowMs));
   judgeLoss(state, judgedLoss(state, input.trainLoss), effects);
   if (hasEnded(state)) return;
+  reviewLinks(state, effects);
   pushCadences(state, effects);
   if (state.round >= state.settings.rounds) return finish(state, 'completed', effects);
   openRound(state, nowMs, effects);

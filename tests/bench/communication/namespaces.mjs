@@ -35,20 +35,26 @@ export function hasLatency() {
   }
 }
 
+/** @typedef {{ up: number, down: number }} Lines what a machine sends and receives, Mbit/s */
+
+/** Half of the latency at each end. The queue holds what a second carries: no packet is lost. @param {number} megabits @param {number} oneWayMs */
+function shapeOf(megabits, oneWayMs) {
+  return hasLatency()
+    ? `netem rate ${megabits}mbit delay ${oneWayMs / 2}ms limit ${Math.ceil((megabits * 1e6) / 8 / 1500)}`
+    : `tbf rate ${megabits}mbit burst 64kb latency 1000ms`;
+}
+
 /**
  * @template T
- * @param {{ machines: number, megabits: number, oneWayMs: number }} options of each link: what it carries each way, and the latency from one machine to another
+ * @param {{ machines: number, lines: (machine: number) => Lines | undefined, oneWayMs: number }} options the lines of each machine, undefined
+ * if nothing limits it; and the latency from one machine to another
  * @param {(network: import('./null-run.mjs').Network) => Promise<T>} act
  * @returns {Promise<T>}
  * @throws {BenchError} `run_failed`
  */
-export async function withMachines({ machines, megabits, oneWayMs }, act) {
+export async function withMachines({ machines, lines, oneWayMs }, act) {
   const name = (/** @type {number} */ k) => `${SWITCH}-${k}`;
   const host = (/** @type {number} */ k) => `${SUBNET}.${k + 1}`;
-  // Half of the latency at each end. The queue holds what a second carries: no packet is lost.
-  const shape = hasLatency()
-    ? `netem rate ${megabits}mbit delay ${oneWayMs / 2}ms limit ${Math.ceil((megabits * 1e6) / 8 / 1500)}`
-    : `tbf rate ${megabits}mbit burst 64kb latency 1000ms`;
   try {
     run(`ip link add ${SWITCH} type bridge`);
     run(`ip link set ${SWITCH} up`);
@@ -60,8 +66,10 @@ export async function withMachines({ machines, megabits, oneWayMs }, act) {
       run(`ip -n ${name(k)} addr add ${host(k)}/24 dev eth0`);
       run(`ip -n ${name(k)} link set eth0 up`);
       run(`ip -n ${name(k)} link set lo up`);
-      run(`tc qdisc add dev tb${k} root ${shape}`);
-      run(`ip netns exec ${name(k)} tc qdisc add dev eth0 root ${shape}`);
+      const line = lines(k);
+      if (line === undefined) continue;
+      run(`tc qdisc add dev tb${k} root ${shapeOf(line.down, oneWayMs)}`);
+      run(`ip netns exec ${name(k)} tc qdisc add dev eth0 root ${shapeOf(line.up, oneWayMs)}`);
     }
     return await act({ command: (k) => ['ip', 'netns', 'exec', name(k)], host });
   } finally {

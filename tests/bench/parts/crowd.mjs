@@ -32,7 +32,7 @@ export async function measure({ quick, progress }) {
   for (let turn = 1; turn <= (quick ? 1 : TURNS); turn++) {
     for (const from of /** @type {const} */ (['alone', 'shared'])) {
       progress(`${from === 'alone' ? 'from the coordinator' : 'from workers as well'}, turn ${turn}`);
-      const link = { megabits: MEGABITS, oneWayMs: 0, machines: 1 + WORKERS + JOINERS };
+      const link = { lines: () => ({ up: MEGABITS, down: MEGABITS }), oneWayMs: 0, machines: 1 + WORKERS + JOINERS };
       cases[from].push(await withMachines(link, (network) => withScratch((out) => joinAll(from === 'shared', network, out))));
     }
   }

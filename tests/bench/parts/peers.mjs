@@ -69,7 +69,8 @@ export async function measure({ quick, progress }) {
  * @returns {Promise<Link>}
  */
 async function shaped(plan, quick, progress) {
-  const { workers, ...link } = LINK;
+  const { workers, megabits, oneWayMs } = LINK;
+  const link = { lines: () => ({ up: megabits, down: megabits }), oneWayMs };
   const short = { ...plan, workers, warmup: 3, rounds: quick ? 3 : 10, msPerStream: LINK_MS_PER_STREAM };
   const round = async (/** @type {boolean} */ peers) => {
     progress(`links of ${link.megabits} Mbit/s, ${peers ? 'peers' : 'star'}`);

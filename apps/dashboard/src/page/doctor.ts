@@ -1,4 +1,5 @@
 /** The run doctor: one line that says what is wrong, and a button for each thing that can be done about it. */
+import type { Finding } from '@troupe/run';
 import { diagnose, type Diagnosis, type Treatment } from '../reading/doctor.js';
 import { isAdmin } from '../state/state.js';
 import { busy } from './busy.js';
@@ -27,7 +28,8 @@ export function createDoctor(page: Page): Panel {
   };
 }
 
-function findingText({ texts, format, state }: Page, { finding, treatments }: Diagnosis): string {
+function findingText(page: Page, { finding, treatments }: Diagnosis): string {
+  const { texts, format, state } = page;
   const { doctor } = texts;
   switch (finding.kind) {
     case 'none':
@@ -47,10 +49,17 @@ function findingText({ texts, format, state }: Page, { finding, treatments }: Di
       return doctor.overfitting(format.whole(finding.round), format.loss(finding.best), format.loss(finding.now), then);
     }
     case 'network':
-      return doctor.network(format.percent(finding.fraction));
+      return networkText(page, finding);
     default:
       return finding satisfies never;
   }
+}
+
+function networkText({ texts, format }: Page, { fraction, local }: Extract<Finding, { kind: 'network' }>): string {
+  const percent = format.percent(fraction);
+  if (!local) return texts.doctor.network(percent);
+  const flags = `--local-steps ${local.steps} --tracks ${local.tracks} --codec int8-both`;
+  return texts.doctor.networkLocal(percent, flags, format.percent(local.busy));
 }
 
 function treatmentText({ texts, format }: Page, treatment: Treatment): string {

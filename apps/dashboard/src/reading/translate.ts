@@ -32,6 +32,10 @@ const RULES: readonly Rule[] = [
     /^(.+?) is banned: the coordinator computed its lease again, and ([^;]+); (.+)$/,
     (name, why) => `${name} 被禁止：协调器重新计算了它的任务，结果不同（${why}）`,
   ],
+  [
+    /^(\d+) workers? on thin links: busy (\d+ %) of the time; (--local-steps \d+ --tracks \d+ --codec int8-both) would make it (\d+ %)$/,
+    (workers, busy, flags, then) => `${workers} 个节点的网络较慢：只有 ${busy} 的时间在计算；用 ${flags} 可达 ${then}`,
+  ],
   [/^(.+?) paused \((.+)\); ([^;]+)$/, (name, why, lent) => `${name} 暂停（${why}）；${part(lent)}`],
   [/^(.+?) joined: (.*)$/, (name, how) => `${name} 加入：${how}`],
   [/^(.+?) left: (.*)$/, (name, why) => `${name} 离开：${why}`],

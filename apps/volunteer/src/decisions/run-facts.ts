@@ -1,6 +1,8 @@
 /** What the coordinator says of its run at /api/run. The answer is not trusted: a field of another shape counts as absent. */
 import { CELLS, stateSize } from '@troupe/model';
+import { CODED_BYTES } from '@troupe/protocol';
 import { printableLines } from '@troupe/protocol/text';
+import { optimizerSlotsOf, type Exchange } from '@troupe/run';
 
 export type Point = readonly [round: number, nats: number];
 
@@ -29,37 +31,15 @@ export interface RunFacts {
   readonly sample: { readonly round: number | undefined; readonly text: string } | undefined;
 }
 
-/** What decides how much a worker exchanges in a round. Sizes that the coordinator does not give are 0. */
-export interface Exchange {
-  /** Bytes per parameter of a contribution, and of an update. */
-  readonly upBytes: number;
-  readonly downBytes: number;
-  /** B. */
-  readonly streams: number;
-  /** T, and the windows of a stream in a round: more than 1 in a run with local steps. */
-  readonly window: number;
-  readonly localSteps: number;
-  /** Contributions of all workers to a round; undefined: each worker sends one. */
-  readonly leases: number | undefined;
-  /** Of the hidden state of a stream. */
-  readonly stateFloats: number;
-}
-
 /** Those phases of a run that a volunteer should know of. */
 export type RunPhase = 'paused' | 'waiting' | 'over';
 
 const PHASES: readonly RunPhase[] = ['paused', 'waiting', 'over'];
-/** Bytes per parameter by codec: a contribution up, and an update down. */
-const CODED_BYTES: ReadonlyMap<unknown, Pick<Exchange, 'upBytes' | 'downBytes'>> = new Map([
-  ['fp16', { upBytes: 2, downBytes: 2 }],
-  ['int8', { upBytes: 1, downBytes: 2 }],
-  ['int8-both', { upBytes: 1, downBytes: 1 }],
-  ['fp32', { upBytes: 4, downBytes: 4 }],
-]);
+const CODECS: ReadonlyMap<unknown, { readonly up: number; readonly down: number }> = new Map(Object.entries(CODED_BYTES));
 /** Of a run that has not said more. */
 export const USUAL_EXCHANGE: Exchange = {
-  ...CODED_BYTES.get('fp16')!,
-  ...{ streams: 0, window: 0, localSteps: 1, leases: undefined, stateFloats: 0 },
+  ...codedBytes('fp16'),
+  ...{ streams: 0, window: 0, localSteps: 1, leases: undefined, stateFloats: 0, optimizerSlots: optimizerSlotsOf('adam', 1) },
 };
 const MAX_WORDS = 200;
 const MAX_SAMPLE = 4_000;
@@ -126,9 +106,15 @@ function exchangeOf(json: Readonly<Record<string, unknown>>): Exchange {
   const leaseStreams = whole(config.leaseStreams) ?? 0;
   const leases = localSteps > 1 ? whole(config.tracks) : leaseStreams > 0 ? Math.ceil(streams / leaseStreams) : undefined;
   return {
-    ...(CODED_BYTES.get(json.codec) ?? USUAL_EXCHANGE),
+    ...codedBytes(json.codec),
     ...{ streams, window: whole(json.window) ?? 0, localSteps, leases, stateFloats: stateFloatsOf(config.model) },
+    optimizerSlots: optimizerSlotsOf(isRecord(config.optimizer) ? config.optimizer.kind : undefined, localSteps),
   };
+}
+
+function codedBytes(codec: unknown): Pick<Exchange, 'upBytes' | 'downBytes'> {
+  const { up, down } = CODECS.get(codec) ?? CODED_BYTES.fp16;
+  return { upBytes: up, downBytes: down };
 }
 
 function stateFloatsOf(model: unknown): number {

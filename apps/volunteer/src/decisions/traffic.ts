@@ -1,5 +1,6 @@
 /** How much traffic taking part costs: an estimate from the settings of the run and the speed of its rounds. */
-import type { Exchange, RunFacts } from './run-facts.js';
+import { joinBytes, roundTraffic, type Exchange, type RoundTraffic } from '@troupe/run';
+import type { RunFacts } from './run-facts.js';
 
 export interface TrafficFacts {
   readonly parameters: number;
@@ -18,44 +19,24 @@ export interface RoundPace {
   readonly basis: 'run' | 'device';
 }
 
-export interface TrafficEstimate {
-  /** Of a round. Up: gradients with their end states. Down: an update, and the characters of the leases. */
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-  /** On joining: the parameters and, with Adam, two slots of optimizer state. */
+/** Of a round; */
+export interface TrafficEstimate extends RoundTraffic {
+  /** on joining; */
   readonly joinBytes: number;
+  /** and of an hour. */
   readonly hour: { readonly bytes: number; readonly basis: RoundPace['basis'] } | undefined;
 }
 
 const HOUR_MS = 3_600_000;
-const SLOTS_AND_PARAMETERS = 3;
-/** Heads of chunks, of which one comes with every 32 KiB, and exponents of codecs. */
-const OVERHEAD = 1.005;
-/** Messages of a round besides the numbers: lease, answer and the heads of updates; head of a contribution. */
-const MESSAGES = { sentBytes: 250, receivedBytes: 600 };
 
 export function estimateTraffic(facts: TrafficFacts): TrafficEstimate {
-  const round = roundTraffic(facts);
-  return { ...round, joinBytes: facts.parameters * 4 * SLOTS_AND_PARAMETERS, hour: hourTraffic(round, facts) };
-}
-
-function roundTraffic({ parameters, exchange, workers }: TrafficFacts): Pick<TrafficEstimate, 'sentBytes' | 'receivedBytes'> {
-  const { upBytes, downBytes, streams, window, localSteps, leases = workers, stateFloats } = exchange;
-  const contributions = Math.max(1, leases / workers);
-  const ownStreams = streams / workers;
-  const tokens = ownStreams * (localSteps * window + 1);
-  return {
-    sentBytes:
-      OVERHEAD * (contributions * parameters * upBytes + ownStreams * stateFloats * 4) + contributions * MESSAGES.sentBytes,
-    receivedBytes: OVERHEAD * (parameters * downBytes + tokens * 2) + MESSAGES.receivedBytes * contributions,
-  };
+  const { parameters, exchange, workers } = facts;
+  const round = roundTraffic(parameters, exchange, workers);
+  return { ...round, joinBytes: joinBytes(parameters, exchange), hour: hourTraffic(round, facts) };
 }
 
 /** A round that a limit makes longer costs the same. */
-function hourTraffic(
-  { sentBytes, receivedBytes }: Pick<TrafficEstimate, 'sentBytes' | 'receivedBytes'>,
-  { pace, rateMbit }: TrafficFacts,
-): TrafficEstimate['hour'] {
+function hourTraffic({ sentBytes, receivedBytes }: RoundTraffic, { pace, rateMbit }: TrafficFacts): TrafficEstimate['hour'] {
   if (pace === undefined) return undefined;
   const linkMs = rateMbit > 0 ? (Math.max(sentBytes, receivedBytes) * 8) / (rateMbit * 1e3) : 0;
   const rounds = HOUR_MS / Math.max(pace.roundMs, linkMs);
