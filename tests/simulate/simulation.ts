@@ -1,5 +1,6 @@
 /** A whole cluster in one process, in simulated time. */
 import { setMaxListeners } from 'node:events';
+import type { Checkpoint } from '@troupe/checkpoint';
 import type { Cadences, StopRules } from '@troupe/conductor';
 import type { Message, MessageType, TrainingConfig } from '@troupe/protocol';
 import { createAudit, messageIn, type Audit, type Truth } from './audit.js';
@@ -23,6 +24,8 @@ const ROUND_MS = 300_000;
 export interface SimulationOptions {
   readonly seed: number;
   readonly config: TrainingConfig;
+  /** A checkpoint from which the run resumes, with this config. */
+  readonly start?: Checkpoint | undefined;
   /** Speeds of the workers "w0", "w1" .., chars/s. */
   readonly workers: readonly number[];
   /** Limits of the workers in each direction, in their order, Mbit/s. */
@@ -209,6 +212,7 @@ function createWorld(
     network,
     audit,
     config: options.config,
+    start: options.start,
     cadences: { evaluateEvery: 20, checkpointEvery: 5, sampleEvery: 0, ...options.cadences },
     stopRules: { maxLoss: 3, patience: 0, ...options.stopRules },
     separate: options.separate ?? false,

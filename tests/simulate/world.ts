@@ -1,4 +1,5 @@
 /** What all parts of a simulation share. */
+import type { Checkpoint } from '@troupe/checkpoint';
 import type { Cadences, StopRules } from '@troupe/conductor';
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Audit } from './audit.js';
@@ -12,6 +13,8 @@ export interface World {
   readonly network: Network;
   readonly audit: Audit;
   readonly config: TrainingConfig;
+  /** From which the run resumes. */
+  readonly start: Checkpoint | undefined;
   readonly cadences: Cadences;
   readonly stopRules: StopRules;
   /** Whether the all-reduce is a separate process. */

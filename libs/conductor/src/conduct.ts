@@ -473,7 +473,7 @@ function runSettings({
   auditor,
   ports,
 }: ConductorOptions): RunSettings {
-  const { rounds, localSteps } = config;
+  const { rounds, localSteps, changedRound, changedWindow } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
   return {
     streams: config.streams,
@@ -481,7 +481,7 @@ function runSettings({
     rounds,
     leaseStreams: unitStreams(config),
     windowsPerPass: streams.windowsPerPass,
-    localSteps,
+    ...{ localSteps, changedRound, changedWindow },
     ...loss,
     ...cadences,
     topology: topology ?? 'auto',

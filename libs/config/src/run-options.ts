@@ -56,6 +56,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   },
   {
     flag: '--checkpoint-every',
+    scaling: 'count',
     type: 'whole',
     placeholder: 'N',
     default: '200',
@@ -72,6 +73,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   },
   {
     flag: '--eval-every',
+    scaling: 'count',
     type: 'whole',
     placeholder: 'N',
     default: '100',
@@ -80,6 +82,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   },
   {
     flag: '--sample-every',
+    scaling: 'count',
     type: 'whole',
     placeholder: 'N',
     default: '200',

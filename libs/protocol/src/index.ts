@@ -1,4 +1,5 @@
 export {
+  charactersOf,
   firstWindow,
   GRADIENT_CODECS,
   isLocal,

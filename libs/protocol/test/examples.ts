@@ -21,6 +21,8 @@ const config = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
+  changedRound: 0,
+  changedWindow: 0,
 } as const;
 
 /** One valid message of every type. */

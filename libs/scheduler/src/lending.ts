@@ -1,4 +1,5 @@
 /** Keeps track of leases: grants them, takes them back, marks them late. step.ts decides when. */
+import { firstWindow } from '@troupe/protocol';
 import {
   ascending,
   dealUnits,
@@ -531,8 +532,7 @@ function grantLease(
 /** Where the hidden states of the unit come from: see `states` of the effect `lease`. */
 function stateSource({ round, settings, units }: RunState, workerId: string, index: number): string {
   const { holder, lent, streams } = units[index];
-  const { windowsPerPass, localSteps = 1 } = settings;
-  const wraps = (round * localSteps) % windowsPerPass === 0;
+  const wraps = firstWindow(settings, round) % settings.windowsPerPass === 0;
   const source = wraps ? 'z' : holder === workerId && !lent ? 'h' : 'g';
   return streams.length === 1 ? source : source.repeat(streams.length);
 }

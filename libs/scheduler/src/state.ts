@@ -22,6 +22,9 @@ export interface RunSettings extends LossLimits {
   readonly windowsPerPass: number;
   /** Windows of a stream in a round, H; default 1. */
   readonly localSteps?: number;
+  /** See TrainingConfig; default 0. */
+  readonly changedRound?: number;
+  readonly changedWindow?: number;
   /** In rounds; 0 = only at the end. */
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;

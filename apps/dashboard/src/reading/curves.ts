@@ -1,5 +1,5 @@
 /** Turns columns of points into what a chart draws: x values and curves over them, null where a curve has no value. */
-import { roundCharacters, type TrainingConfig } from '@troupe/protocol';
+import type { TrainingConfig } from '@troupe/protocol';
 import { roundSpeeds, type EvaluationPoint, type PointColumns, type RoundTiming } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 
@@ -73,10 +73,11 @@ export function timePlot({ round, computeMs, transferMs, reduceMs, waitingMs }: 
 
 /** What all workers together compute. The coordinator's own figure is an average over seconds, pauses included. */
 export function speedPlot(
-  { round, roundMs }: PointColumns,
+  points: Pick<PointColumns, 'round' | 'roundMs'>,
   config: Pick<TrainingConfig, 'streams' | 'window'> | undefined,
 ): Plot {
-  return { x: round, curves: [config ? roundSpeeds(roundMs, roundCharacters(config)) : round.map(() => null)] };
+  const { round } = points;
+  return { x: round, curves: [config ? roundSpeeds(points, config) : round.map(() => null)] };
 }
 
 /** The fraction of a round's time that went into computing; undefined: unknown. */
