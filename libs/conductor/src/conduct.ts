@@ -24,7 +24,7 @@ import { workerStates, workerViews } from './worker-views.js';
 
 /** The resolution of the scheduler's deadlines. */
 const TICK_MS = 100;
-/** How long the end of a run waits for the audits of its last rounds. */
+/** How long the end of a run waits for the audits of its last rounds; in a local run, for each of the steps. */
 const LAST_AUDITS_MS = 60_000;
 /** How long workers have to receive the news that the run is over. */
 const GOODBYE_MS = 3_000;
@@ -391,7 +391,9 @@ class RunConductor implements Conductor {
 
   /** @throws NotSaved, ValidationFailed, RunTainted */
   async #conclude(ending: Extract<Ending, { type: 'finish' }>, signal: AbortSignal): Promise<void> {
-    await Promise.race([this.#audits.settled(), aborted(signal), aborted(this.#options.ports.deadline(LAST_AUDITS_MS))]);
+    const { training, ports } = this.#options;
+    const late = ports.deadline(LAST_AUDITS_MS * training.config.localSteps);
+    await Promise.race([this.#audits.settled(), aborted(signal), aborted(late)]);
     if (this.#tainted) throw this.#tainted;
     const saved = await this.#followUps.saveNow(ending.round);
     // Rounds that are not on disk have to be computed again, so workers must not be told that the

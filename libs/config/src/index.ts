@@ -39,6 +39,7 @@ export {
   isLocal,
   roundCharacters,
   roundOptimizer,
+  roundsOfWindows,
   streamCharacters,
   TRAINING,
   unitStreams,

@@ -95,7 +95,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     placeholder: 'X',
     default: '3',
     group: 'Run',
-    help: 'stop as diverged when the training loss stays above X times that of guessing, the logarithm of the vocabulary, for 10 rounds; 0 = never',
+    help: 'stop as diverged when the training loss stays above X times that of guessing, the logarithm of the vocabulary, for 10 rounds, or for 3 local ones of --local-steps; 0 = never',
   },
   {
     flag: '--patience',

@@ -471,6 +471,15 @@ export function firstWindow({ localSteps = 1, changedRound = 0, changedWindow = 
   return changedWindow + (round - changedRound) * localSteps;
 }
 
+/** How many rounds have this many windows of a stream, but at least `least`: what is said of rounds is usually meant of exact ones. */
+export function roundsOfWindows(
+  { localSteps = 1 }: Partial<Pick<TrainingConfig, 'localSteps'>>,
+  windows: number,
+  least: number,
+): number {
+  return Math.max(least, Math.ceil(windows / localSteps));
+}
+
 /** Characters of the first `rounds` rounds. */
 export function charactersOf({ streams, window, ...kinds }: RoundShape & RoundKinds, rounds: number): number {
   return streams * window * firstWindow(kinds, rounds);

@@ -7,6 +7,7 @@ export {
   retainedUpdates,
   roundCharacters,
   roundOptimizer,
+  roundsOfWindows,
   streamCharacters,
   unitStreams,
   type GradientCodec,

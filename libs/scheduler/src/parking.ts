@@ -3,6 +3,7 @@
  * updates, so it costs nothing. It is fetched back when rounds would be faster with it, when nobody
  * else can compute, and now and then on trial.
  */
+import { roundsOfWindows } from '@troupe/protocol';
 import type { Decision } from './decisions.js';
 import { dealQuotas, leaseMs, roundMs, type Load } from './dealing.js';
 import { capacityOf, isAnyoneAtWork, isAvailable, loadOf, needsProbe, releaseAll } from './lending.js';
@@ -11,8 +12,12 @@ import { beginTrial, endTrial, mayTry } from './trials.js';
 
 /** A worker is parked after so many rounds in which it got nothing. */
 const SPARE_ROUNDS = 3;
-/** It stays parked for so many rounds at least, unless nobody else can compute. */
+/**
+ * It stays parked for so many rounds at least, unless nobody else can compute. In a local run, whose rounds may take minutes, this counts
+ * windows.
+ */
 const PARKED_ROUNDS = 25;
+const LEAST_PARKED_ROUNDS = 3;
 /** A parked worker that reports this many times the speed of one in use is tried soon: something may have disturbed its first leases. */
 const PROMISING = 2;
 /** A trial that changes nothing doubles that rest before the next trial of the worker, up to this. */
@@ -98,7 +103,7 @@ function parked(state: RunState): WorkerRecord[] {
 function fetchHelpful(state: RunState, effects: RunEffect[]): void {
   const { parking, round } = state;
   const load = loadOf(state, state.units.length);
-  const rested = parked(state).filter(({ parkedRound }) => round - parkedRound >= PARKED_ROUNDS);
+  const rested = parked(state).filter(({ parkedRound }) => round - parkedRound >= parkedRounds(state));
   const inTime = rested.filter((worker) => leaseMs(capacityOf(worker, 0), 1, load) <= parking.plan.roundMs);
   const helpful = inTime.length === 0 ? [] : helpersOf(state, inTime, load);
   parking.slowRounds = helpful.length > 0 ? parking.slowRounds + 1 : 0;
@@ -141,7 +146,7 @@ function startTrial(state: RunState, nowMs: number, effects: RunEffect[]): void 
   let next: WorkerRecord | undefined;
   for (const worker of parked(state)) {
     const isPromising = worker.trials === 0 && worker.reportedCharsPerSecond >= PROMISING * slowest;
-    const rest = isPromising ? SPARE_ROUNDS : restRounds(worker);
+    const rest = isPromising ? SPARE_ROUNDS : restRounds(state, worker);
     if (!(affordable || isPromising) || state.round - worker.parkedRound < rest) continue;
     if (!next || worker.trials < next.trials || (worker.trials === next.trials && isFaster(worker, next))) next = worker;
   }
@@ -151,8 +156,13 @@ function startTrial(state: RunState, nowMs: number, effects: RunEffect[]): void 
   unpark(next, 'trial', effects);
 }
 
-function restRounds({ trials }: WorkerRecord): number {
-  return Math.min(PARKED_ROUNDS * 2 ** trials, MAX_REST_ROUNDS);
+function parkedRounds({ settings }: RunState): number {
+  return roundsOfWindows(settings, PARKED_ROUNDS, LEAST_PARKED_ROUNDS);
+}
+
+function restRounds(state: RunState, { trials }: WorkerRecord): number {
+  const first = parkedRounds(state);
+  return Math.min(first * 2 ** trials, roundsOfWindows(state.settings, MAX_REST_ROUNDS, first));
 }
 
 function isFaster(one: WorkerRecord, other: WorkerRecord): boolean {

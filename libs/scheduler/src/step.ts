@@ -19,7 +19,7 @@ import {
   refreshIdle,
   stuckWorkers,
 } from './lending.js';
-import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
+import { roundsAboveLimit, watchLoss } from './loss-watch.js';
 import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
@@ -479,7 +479,7 @@ function updated(state: RunState, input: Input<'updated'>, nowMs: number, effect
 function judgeLoss(state: RunState, trainLoss: number | undefined, effects: RunEffect[]): void {
   if (trainLoss === undefined) return;
   const { chanceLoss, maxLoss } = state.settings;
-  const rounds = ROUNDS_ABOVE_LIMIT;
+  const rounds = roundsAboveLimit(state.settings);
   const stopsAbove = maxLoss * chanceLoss;
   const verdict = watchLoss(state.loss, trainLoss, state.settings);
   if (verdict === 'high') decided(effects, { kind: 'lossHigh', trainLoss, chanceLoss, stopsAbove, rounds });

@@ -118,6 +118,20 @@ describe('a worker', () => {
     expect(computing()).toEqual(new Set(['fast', 'slow']));
   });
 
+  it('rests for fewer rounds when each has many windows', () => {
+    const roundsUntilBack = (localSteps: number): number => {
+      const machines = { fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } };
+      const { rounds, stateOf, state } = createCluster(machines, { localSteps });
+      while (stateOf('slow') !== 'parked') rounds(1);
+      const parkedAt = state.round;
+      machines.fast.msPerStream = 1_000;
+      while (stateOf('slow') === 'parked') rounds(1);
+      return state.round - parkedAt;
+    };
+    expect(roundsUntilBack(1)).toBeGreaterThanOrEqual(25);
+    expect(roundsUntilBack(32)).toBeLessThan(10);
+  });
+
   it.each([
     [9, 8],
     [20, 8],
