@@ -46,6 +46,18 @@ describe('renderStatus', () => {
     expect(renderStatus({ ...progress, round: 1200 }, 120, plainStyle)).toMatch(/^\[={24}\] {2}1200\/1200 /);
   });
 
+  it('shows how far a round is that takes long, also before the first is complete', () => {
+    const waiting = advance(initialProgress, { event: 'waiting', reason: 'no worker has joined' });
+    const begun = advance({ ...waiting, rounds: 4 }, { event: 'progress', round: 0, fraction: 0.4 });
+    expect(renderStatus(begun, 60, plainStyle)).toMatch(/^\[=> +\] {2}0\/4 \+40 % /);
+    expect(renderLogLine(advance(progress, { event: 'progress', round: 420, fraction: 0.05 }))).toMatch(
+      /^round 420\/1200 \+5 % /,
+    );
+    const round = { round: 1, rounds: 10, workers: 1, trainLoss: 2, charsPerSecond: 1, gradientNorm: 1, etaMs: 1 };
+    const done = advance(begun, { ...round, event: 'round', clipScale: 1, learningRate: 1, roundMs: 1 });
+    expect(renderLogLine(done)).toMatch(/^round 1\/10 {2}/);
+  });
+
   it('shows why the run waits instead of the figures', () => {
     const waiting = advance(progress, { event: 'waiting', reason: 'no worker has joined' });
     expect(renderStatus(waiting, 79, plainStyle)).toMatch(/420\/1200 {2}waiting: no worker has joined$/);

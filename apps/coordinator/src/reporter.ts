@@ -2,17 +2,25 @@
 import { modelName } from '@troupe/config';
 import { isWarnedOf, type RunEvent } from '@troupe/run';
 
+/** Between two lines that say how far a local round is. */
+const PROGRESS_MS = 10_000;
+
 export type Report = (event: RunEvent) => void;
 
 export function createReporter(json: boolean, write: (line: string) => void): Report {
   if (json) return (event) => write(JSON.stringify(event));
   let lastRoundMs = -Infinity;
+  let lastProgressMs = -Infinity;
   return (event) => {
+    const nowMs = performance.now();
     // One line per round would hide everything else.
     if (event.event === 'round') {
-      const nowMs = performance.now();
       if (nowMs - lastRoundMs < 2000 && event.round < event.rounds) return;
       lastRoundMs = nowMs;
+    }
+    if (event.event === 'progress') {
+      if (nowMs - Math.max(lastProgressMs, lastRoundMs) < PROGRESS_MS) return;
+      lastProgressMs = nowMs;
     }
     for (const line of describe(event)) write(line);
   };
@@ -95,6 +103,8 @@ export function describe(event: RunEvent): string[] {
         `round ${event.round}/${event.rounds}  train ${event.trainLoss.toFixed(4)} nats/char  |g| ${event.gradientNorm.toFixed(3)}` +
           `${event.clipScale < 1 ? ' clipped' : ''}  ${number(event.charsPerSecond)} chars/s  ETA ${Math.ceil(event.etaMs / 1000)} s`,
       ];
+    case 'progress':
+      return [`round ${event.round + 1}: ${Math.round(event.fraction * 100)} % computed`];
     case 'evaluation':
       return [`round ${event.round}  validation ${losses(event)}${event.best ? ' (best so far)' : ''}`];
     case 'sample':

@@ -33,6 +33,7 @@ const EN = {
     string
   >,
   roundOf: (round: string, rounds: string) => `round ${round} of ${rounds}`,
+  roundPart: (round: string, percent: string) => `${round}; ${percent} of the next one computed`,
   eta: (time: string) => `about ${time} left`,
   organizedBy: (who: string) => `organized by ${who}`,
   parameters: (n: string) => `${n} parameters`,
@@ -340,6 +341,7 @@ const ZH: Texts = {
 
   phase: { starting: '正在启动', running: '运行中', paused: '已暂停', waiting: '等待中', over: '已结束' },
   roundOf: (round, rounds) => `第 ${round} 轮，共 ${rounds} 轮`,
+  roundPart: (round, percent) => `${round}；下一轮已计算 ${percent}`,
   eta: (time) => `大约还需 ${time}`,
   organizedBy: (who) => `组织者：${who}`,
   parameters: (n) => `${n} 个参数`,

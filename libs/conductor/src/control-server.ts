@@ -28,7 +28,7 @@ import type { Gate, Pass } from './gate.js';
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
 
-const ACCEPTED = ['hello', 'ready', 'decline', 'resync', 'seeded', 'bye'] as const;
+const ACCEPTED = ['hello', 'ready', 'decline', 'progress', 'resync', 'seeded', 'bye'] as const;
 type Incoming = MessageOf<(typeof ACCEPTED)[number]>;
 type ControlChannel = Channel<Incoming['type']>;
 
@@ -276,6 +276,13 @@ export class ControlServer {
         );
       case 'seeded':
         return message;
+      case 'progress':
+        if (message.steps < this.#options.welcome.config.localSteps) return message;
+        throw new ProtocolError(
+          'invalid_message',
+          'a worker reports more steps than a lease has',
+          'Run the same release of Troupe on both sides.',
+        );
       case 'decline':
       case 'resync':
         return { ...message, reason: printable(message.reason) };

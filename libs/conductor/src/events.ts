@@ -37,7 +37,7 @@ export interface ControlSession {
 }
 
 /** The messages of a welcomed worker. Their texts contain no control characters. */
-export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync' | 'seeded'>;
+export type WorkerMessage = MessageOf<'ready' | 'decline' | 'progress' | 'resync' | 'seeded'>;
 /** Why the scheduler is done. */
 export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */

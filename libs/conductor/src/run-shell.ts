@@ -207,6 +207,8 @@ function messageInput(
       return { type: 'workerReady', workerId, name, trusted, suspect, charsPerSecond: message.charsPerSecond };
     case 'decline':
       return { type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason };
+    case 'progress':
+      return { type: 'progress', workerId, leaseId: message.leaseId, steps: message.steps };
     case 'resync':
       return { type: 'workerSyncing', workerId, reason: message.reason, round: message.round };
     case 'seeded':

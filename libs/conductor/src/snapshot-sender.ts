@@ -110,6 +110,7 @@ export class SnapshotSender {
   #onMessage(workerId: string, message: WorkerMessage): void {
     switch (message.type) {
       case 'decline':
+      case 'progress':
         return;
       case 'seeded':
         if (!this.#seeding.onSeeded(workerId, message)) return;

@@ -45,6 +45,7 @@ let roster: Roster;
 let server: ControlServer;
 let over: AbortController;
 let clockMs = 0;
+let localSteps = 1;
 /** Those that the gate has given. */
 let passes: ReturnType<typeof createPasses>;
 /** Addresses of links that were closed because too much was queued for all. */
@@ -54,12 +55,18 @@ const QUEUED_BYTES = 100_000;
 beforeEach(() => {
   [events, tickets, deadlines, roster, over] = [[], [], createDeadlines(), createRoster(0), new AbortController()];
   setMaxListeners(0, over.signal);
+  localSteps = 1;
   let secrets = 0;
   [evicted, passes] = [[], createPasses()];
   server = new ControlServer({
     gate: { admit: (hello, link) => passes.admit(hello, link), addressOf: createTokenGate(HELLO.token).addressOf },
     layoutHash: HASH,
-    welcome: { runId: 'run', config: CONFIG, layoutHash: HASH, reduceAddress: '/reduce' },
+    welcome: {
+      ...{ runId: 'run', layoutHash: HASH, reduceAddress: '/reduce' },
+      get config() {
+        return { ...CONFIG, localSteps, tracks: localSteps > 1 ? 3 : 0 };
+      },
+    },
     roster,
     reduce: {
       admit: (workerId, ticket) => tickets.push(`${workerId} in with ${ticket}`),
@@ -277,6 +284,21 @@ describe('a welcomed worker', () => {
     expect(await peer.next()).toMatchObject({ type: 'refuse', code: 'layout_mismatch' });
     await peer.served;
     expect(events.map(({ type }) => type)).toEqual(['workerJoined', 'workerLeft', 'peerRefused']);
+  });
+
+  it('is refused when it reports more steps than a lease has, of which exact rounds have one', async () => {
+    const progress = (steps: number): Message => ({ type: 'progress', leaseId: 'l1', steps });
+    const exact = await join();
+    exact.send(progress(1));
+    expect(await exact.next()).toMatchObject({ type: 'refuse', code: 'invalid_message' });
+    await exact.served;
+    localSteps = 8;
+    const local = await join();
+    local.send(progress(7));
+    local.send(progress(8));
+    expect(await local.next()).toMatchObject({ type: 'refuse', code: 'invalid_message' });
+    await local.served;
+    expect(of('workerMessage').map(({ message }) => message)).toEqual([progress(7)]);
   });
 
   it('is refused when it says hello again or sends a message of a coordinator', async () => {

@@ -106,6 +106,8 @@ export const LIMITS = {
   answerMs: 30_000,
   /** Time until a requested snapshot, or word that others come first, must begin to arrive. */
   snapshotMs: 60_000,
+  /** How often a worker says how far it is with a lease. */
+  progressMs: 2_000,
   /** How often workers that wait for a snapshot are told that others come first. */
   queuedMs: 20_000,
   /** A started transfer without progress for this long is aborted; but not one of a gradient, which leaves while it is computed. */

@@ -85,6 +85,16 @@ export const DeclineSchema = v.strictObject({
 });
 
 /**
+ * How many steps of a local lease the worker has taken, which is less than all. It says so at most every LIMITS.progressMs, so that a lease
+ * may take minutes and a worker that stops is found sooner.
+ */
+export const ProgressSchema = v.strictObject({
+  type: v.literal('progress'),
+  leaseId: id,
+  steps: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.localSteps - 1)),
+});
+
+/**
  * Asks for a snapshot, because the replica missed an update or differs. The snapshot must not be
  * older than `round`: the worker will not receive the updates of earlier rounds.
  */
@@ -609,6 +619,7 @@ export const MESSAGE_SCHEMAS = {
   hello: HelloSchema,
   ready: ReadySchema,
   decline: DeclineSchema,
+  progress: ProgressSchema,
   resync: ResyncSchema,
   seeded: SeededSchema,
   bye: ByeSchema,

@@ -46,6 +46,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     charsPerSecond: 8123.5,
   },
   decline: { type: 'decline', leaseId: 'lease-1', round: 7, code: 'paused', reason: 'the volunteer paused' },
+  progress: { type: 'progress', leaseId: 'lease-1', steps: 12 },
   resync: { type: 'resync', reason: 'missed update 6', round: 7, fromPeers: false },
   seeded: { type: 'seeded', round: 7, kept: true },
   bye: { type: 'bye', reason: '' },

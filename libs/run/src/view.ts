@@ -34,6 +34,8 @@ export interface RunStatus {
   /** Rounds completed, of `rounds` in all. */
   readonly round: number;
   readonly rounds: number;
+  /** The part of the next round that is computed, 0 to 1. Only of a running local run, whose rounds may take minutes. */
+  readonly progress?: number;
   /** Estimated time to the end, once the run has computed for a while. */
   readonly etaMs?: number;
   /** The current configuration: `learningRate` (the peak) and `clip` hold what was set last. */

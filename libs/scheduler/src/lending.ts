@@ -20,8 +20,8 @@ import { awaitsAuditor, chooseAudit, closeAuditOf, shareLimits } from './trust.j
  * A worker counts as stuck after this many times its deadline, and not before the minimum:
  * snapshots are expensive.
  */
-const STUCK_FACTOR = 2;
-const STUCK_MIN_MS = 10_000;
+export const STUCK_FACTOR = 2;
+export const STUCK_MIN_MS = 10_000;
 /** When this part of the active workers' speed is lost, spare workers are asked again. */
 const NOTABLE_LOSS = 0.1;
 
@@ -509,8 +509,10 @@ function grantLease(
     characters,
     charactersSoFar,
     grantedAtMs: nowMs,
+    allowedMs: deadlineMs,
     deadlineAtMs: nowMs + deadlineMs,
     stuckAtMs: nowMs + Math.max(STUCK_FACTOR * deadlineMs, STUCK_MIN_MS),
+    steps: 0,
     reliable: !probe,
     late: false,
     probe,

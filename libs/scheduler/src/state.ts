@@ -98,9 +98,14 @@ export interface Lease {
   /** Its characters and those of the leases that were granted with it and come before it. */
   readonly charactersSoFar: number;
   readonly grantedAtMs: number;
-  readonly deadlineAtMs: number;
+  /** Time that it was granted, ms. */
+  readonly allowedMs: number;
+  /** Reports of progress move both, see progress.ts. */
+  deadlineAtMs: number;
   /** From this time on the worker counts as stuck. */
-  readonly stuckAtMs: number;
+  stuckAtMs: number;
+  /** Steps that its worker has taken, by its own account. */
+  steps: number;
   /** If not, its streams may be lent to another worker as well; the first valid result counts. */
   reliable: boolean;
   /** Past its deadline. */
@@ -229,6 +234,8 @@ export type RunInput =
       readonly code: DeclineCode;
       readonly reason: string;
     }
+  /** The worker has taken so many steps of a local lease. */
+  | { readonly type: 'progress'; readonly workerId: string; readonly leaseId: string; readonly steps: number }
   | {
       readonly type: 'counted';
       readonly leaseId: string;

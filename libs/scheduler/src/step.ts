@@ -23,6 +23,7 @@ import { roundsAboveLimit, watchLoss } from './loss-watch.js';
 import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
+import { noteProgress } from './progress.js';
 import { createRefusals, noteRefusal, noteWork } from './rests.js';
 import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topology.js';
 import { disturbRound, endTrial, noteRound } from './trials.js';
@@ -93,6 +94,8 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return workerLeft(state, input, nowMs, effects);
     case 'declined':
       return declined(state, input, nowMs, effects);
+    case 'progress':
+      return noteProgress(state, input, nowMs);
     case 'counted':
       return counted(state, input, nowMs, effects);
     case 'rejected':

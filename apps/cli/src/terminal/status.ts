@@ -6,6 +6,8 @@ export interface Progress {
   /** Number of completed rounds. */
   readonly round: number;
   readonly rounds: number;
+  /** Of the next round, 0 to 1, if it takes long. */
+  readonly part?: number;
   readonly workers: number;
   readonly trainLoss?: number;
   readonly validationLoss?: number;
@@ -26,9 +28,13 @@ export function advance(progress: Progress, event: RunEvent): Progress {
     case 'worker':
       return { ...progress, workers: event.workers };
     case 'round': {
-      const { phase: _over, ...rest } = progress;
+      const { phase: _over, part: _part, ...rest } = progress;
       const { round, rounds, workers, trainLoss, charsPerSecond, gradientNorm, etaMs } = event;
       return { ...rest, round, rounds, workers, trainLoss, charsPerSecond, gradientNorm, etaMs };
+    }
+    case 'progress': {
+      const { phase: _waiting, ...rest } = progress;
+      return { ...rest, round: event.round, part: event.fraction };
     }
     case 'evaluation':
       return { ...progress, validationLoss: lossOf(event) };
@@ -73,7 +79,7 @@ export function renderStatus(progress: Progress, width: number, style: Style): s
   const room = width - lengthOf(shown) - barLength(0);
   if (room < BAR.least) return truncated(shown, width);
   return [
-    bar(progress.round, progress.rounds, Math.min(room, BAR.most), style),
+    bar(progress.round + (progress.part ?? 0), progress.rounds, Math.min(room, BAR.most), style),
     ...shown.map((segment) => painted(segment, style)),
   ].join(GAP);
 }
@@ -86,8 +92,9 @@ export function renderLogLine(progress: Progress): string {
 }
 
 function segments(progress: Progress): Segment[] {
-  const { round, rounds, trainLoss, validationLoss, charsPerSecond, gradientNorm, workers, etaMs, phase } = progress;
-  const out: Segment[] = [{ part: 'count', text: `${round}/${rounds}`, format: 'bold' }];
+  const { round, rounds, part, trainLoss, validationLoss, charsPerSecond, gradientNorm, workers, etaMs, phase } = progress;
+  const more = part === undefined ? '' : ` +${Math.round(part * 100)} %`;
+  const out: Segment[] = [{ part: 'count', text: `${round}/${rounds}${more}`, format: 'bold' }];
   if (phase !== undefined) return [...out, { part: 'phase', text: phase, format: 'yellow' }];
   if (trainLoss !== undefined) out.push({ part: 'train', text: `train ${trainLoss.toFixed(2)}` });
   if (validationLoss !== undefined) out.push({ part: 'val', text: `val ${validationLoss.toFixed(2)}`, format: 'green' });

@@ -204,6 +204,7 @@ class RunBoard implements Board {
         return this.#logUnlessRepeated({ kind: 'note', level: event.level, text: event.text }, event.remedy);
       case 'finished':
         return this.#log('note', `${event.reason} at round ${event.round}`);
+      case 'progress':
       case 'listening':
       case 'serving':
       case 'error':
