@@ -1,3 +1,4 @@
+import type { RunEvent } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
 import { advance, initialProgress, renderBar, renderLogLine, renderStatus, type Progress } from '../src/terminal/status.js';
 import { plainStyle, type Style } from '../src/terminal/style.js';
@@ -56,6 +57,12 @@ describe('renderStatus', () => {
     const round = { round: 1, rounds: 10, workers: 1, trainLoss: 2, charsPerSecond: 1, gradientNorm: 1, etaMs: 1 };
     const done = advance(begun, { ...round, event: 'round', clipScale: 1, learningRate: 1, roundMs: 1 });
     expect(renderLogLine(done)).toMatch(/^round 1\/10 {2}/);
+  });
+
+  it('names the norm after what it is of: a gradient, or in a local run a difference', () => {
+    const started = (localSteps: number) => ({ event: 'started', round: 0, config: { rounds: 9, localSteps } }) as RunEvent;
+    const line = (localSteps: number) => renderLogLine({ ...progress, isLocal: advance(progress, started(localSteps)).isLocal! });
+    expect([line(1), line(32)]).toEqual([expect.stringContaining('|g| 0.84'), expect.stringContaining('|D| 0.84')]);
   });
 
   it('shows why the run waits instead of the figures', () => {

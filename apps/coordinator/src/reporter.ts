@@ -1,5 +1,5 @@
 /** Writes run events as text: one JSON object a line, or lines for a person. */
-import { modelName } from '@troupe/config';
+import { isLocal, modelName } from '@troupe/config';
 import { isWarnedOf, type RunEvent } from '@troupe/run';
 
 /** Between two lines that say how far a local round is. */
@@ -11,6 +11,7 @@ export function createReporter(json: boolean, write: (line: string) => void): Re
   if (json) return (event) => write(JSON.stringify(event));
   let lastRoundMs = -Infinity;
   let lastProgressMs = -Infinity;
+  let norm: Norm = '|g|';
   return (event) => {
     const nowMs = performance.now();
     // One line per round would hide everything else.
@@ -22,7 +23,8 @@ export function createReporter(json: boolean, write: (line: string) => void): Re
       if (nowMs - Math.max(lastProgressMs, lastRoundMs) < PROGRESS_MS) return;
       lastProgressMs = nowMs;
     }
-    for (const line of describe(event)) write(line);
+    if (event.event === 'started') norm = isLocal(event.config) ? '|D|' : '|g|';
+    for (const line of describe(event, norm)) write(line);
   };
 }
 
@@ -76,8 +78,11 @@ function limited(report: Report, nowMs: () => number, floodOf: (event: RunEvent)
 
 const number = (value: number): string => Math.round(value).toLocaleString('en');
 
+/** Of the mean gradient, or in a local run of the mean difference of the parameters. */
+type Norm = '|g|' | '|D|';
+
 /** Lines for a person. */
-export function describe(event: RunEvent): string[] {
+export function describe(event: RunEvent, norm: Norm = '|g|'): string[] {
   switch (event.event) {
     case 'listening':
       return [
@@ -100,7 +105,7 @@ export function describe(event: RunEvent): string[] {
       return [`worker ${event.name} (${event.workerId}) ${event.change}: ${event.reason} (${event.workers} ready)`];
     case 'round':
       return [
-        `round ${event.round}/${event.rounds}  train ${event.trainLoss.toFixed(4)} nats/char  |g| ${event.gradientNorm.toFixed(3)}` +
+        `round ${event.round}/${event.rounds}  train ${event.trainLoss.toFixed(4)} nats/char  ${norm} ${event.gradientNorm.toFixed(3)}` +
           `${event.clipScale < 1 ? ' clipped' : ''}  ${number(event.charsPerSecond)} chars/s  ETA ${Math.ceil(event.etaMs / 1000)} s`,
       ];
     case 'progress':

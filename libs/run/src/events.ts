@@ -51,7 +51,7 @@ export type RunEvent =
       round: number;
       rounds: number;
       trainLoss: number;
-      /** Before clipping. */
+      /** Before clipping. In a local run: of the mean difference of the parameters. */
       gradientNorm: number;
       /** 1 = not clipped. */
       clipScale: number;

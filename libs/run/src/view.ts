@@ -163,9 +163,9 @@ export interface RoundPoint extends RoundTiming {
   /** Rounds completed, counting this one. */
   readonly round: number;
   readonly trainLoss: number;
-  /** Exponential moving average of trainLoss over about 50 rounds. */
+  /** Exponential moving average of trainLoss over about 50 rounds, or in a local run 50 windows and at least 5 rounds. */
   readonly smoothedLoss: number;
-  /** Before clipping. */
+  /** Before clipping. In a local run: of the mean difference of the parameters. */
   readonly gradientNorm: number;
   /** The factor that clipping applied to the gradient; 1 = not clipped. */
   readonly clipScale: number;

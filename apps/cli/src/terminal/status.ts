@@ -1,3 +1,4 @@
+import { isLocal } from '@troupe/config';
 import { lossOf, type RunEvent } from '@troupe/run';
 import { clockTime, compactCount, counted, type Format, type Style } from './style.js';
 
@@ -13,6 +14,8 @@ export interface Progress {
   readonly validationLoss?: number;
   readonly charsPerSecond?: number;
   readonly gradientNorm?: number;
+  /** The norm is of the mean difference of the parameters. */
+  readonly isLocal?: boolean;
   readonly etaMs?: number;
   /** Shown instead of the figures while the run does not advance: "saving". */
   readonly phase?: string;
@@ -24,7 +27,11 @@ export const initialProgress: Progress = { round: 0, rounds: 0, workers: 0, phas
 export function advance(progress: Progress, event: RunEvent): Progress {
   switch (event.event) {
     case 'started':
-      return { ...progress, round: event.round, rounds: event.config.rounds, phase: 'waiting for workers' };
+      return {
+        ...progress,
+        ...{ round: event.round, rounds: event.config.rounds, phase: 'waiting for workers' },
+        isLocal: isLocal(event.config),
+      };
     case 'worker':
       return { ...progress, workers: event.workers };
     case 'round': {
@@ -93,6 +100,7 @@ export function renderLogLine(progress: Progress): string {
 
 function segments(progress: Progress): Segment[] {
   const { round, rounds, part, trainLoss, validationLoss, charsPerSecond, gradientNorm, workers, etaMs, phase } = progress;
+  const norm = progress.isLocal ? '|D|' : '|g|';
   const more = part === undefined ? '' : ` +${Math.round(part * 100)} %`;
   const out: Segment[] = [{ part: 'count', text: `${round}/${rounds}${more}`, format: 'bold' }];
   if (phase !== undefined) return [...out, { part: 'phase', text: phase, format: 'yellow' }];
@@ -100,7 +108,7 @@ function segments(progress: Progress): Segment[] {
   if (validationLoss !== undefined) out.push({ part: 'val', text: `val ${validationLoss.toFixed(2)}`, format: 'green' });
   if (trainLoss !== undefined) out.push({ part: 'unit', text: 'nats/char', format: 'dim' });
   if (charsPerSecond !== undefined) out.push({ part: 'rate', text: `${compactCount(charsPerSecond)} chars/s` });
-  if (gradientNorm !== undefined) out.push({ part: 'norm', text: `|g| ${gradientNorm.toFixed(2)}` });
+  if (gradientNorm !== undefined) out.push({ part: 'norm', text: `${norm} ${gradientNorm.toFixed(2)}` });
   out.push({ part: 'workers', text: counted(workers, 'worker') });
   if (etaMs !== undefined) out.push({ part: 'eta', text: `ETA ${clockTime(etaMs)}`, format: 'cyan' });
   return out;

@@ -60,6 +60,18 @@ export function lossPlot(points: PointColumns, evaluations: readonly EvaluationP
   ]);
 }
 
+/**
+ * What the norm of a round is of: the mean gradient, or in a local run the mean difference of the parameters, which no round clips. `clip`:
+ * the limit of that norm; 0: none.
+ */
+export function stepNorms(config: Pick<TrainingConfig, 'clip' | 'localSteps'> | undefined): {
+  readonly ofDifference: boolean;
+  readonly clip: number;
+} {
+  const ofDifference = (config?.localSteps ?? 1) > 1;
+  return { ofDifference, clip: ofDifference ? 0 : (config?.clip ?? 0) };
+}
+
 /** The norm, the norm of the clipped rounds only, and the clip norm as a line. @param clip the clip norm; 0: no clipping */
 export function gradientPlot({ round, gradientNorm, clipScale }: PointColumns, clip: number): Plot {
   const clipped = gradientNorm.map((norm, i) => (clipScale[i] < 1 ? norm : null));

@@ -1,5 +1,5 @@
 /** The report of one or several runs: one HTML file that loads nothing and runs nothing. */
-import { charactersOf, roundCharacters, shellQuote } from '@troupe/config';
+import { charactersOf, isLocal, roundCharacters, shellQuote } from '@troupe/config';
 import { CURVE_COLOURS, drawChart, type ChartCurve, type ChartPalette } from '../chart/draw.js';
 import { findProblem } from '../finding.js';
 import type { RunHistory } from '../history.js';
@@ -192,7 +192,11 @@ function charts(history: RunHistory): string {
     picture(title, unit, [{ colour: CURVE_COLOURS[0], points: points.round.map((at, i) => [at, values[i]] as const) }], title);
   const others = [
     one('Throughput', 'chars/s', speeds),
-    one('Gradient norm', '', points.gradientNorm),
+    one(
+      isLocal(history.run!.config) ? 'Norm of the mean difference of the parameters' : 'Gradient norm',
+      '',
+      points.gradientNorm,
+    ),
     one('Learning rate', '', points.learningRate),
   ];
   return `<div class="charts">${[losses, ...others].join('')}</div>`;
