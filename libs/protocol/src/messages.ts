@@ -509,6 +509,9 @@ export const PeerSchema = v.strictObject({
   linked: count,
 });
 
+/** Updates pile up at the link of the worker, which receives none from here on, as after `subscribe`. */
+export const LaggingSchema = v.strictObject({ type: v.literal('lagging'), workerId: id });
+
 /** A contribution that counts. Body: end states float32 [streams, L, S, H]. */
 export const CountedSchema = v.strictObject({
   type: v.literal('counted'),
@@ -662,6 +665,7 @@ export const MESSAGE_SCHEMAS = {
   rule: RuleSchema,
   hosted: HostedSchema,
   peer: PeerSchema,
+  lagging: LaggingSchema,
   counted: CountedSchema,
   rejected: RejectedSchema,
   audit: AuditSchema,

@@ -141,6 +141,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   audit: { type: 'audit', round: 7, leaseId: 'l', workerId: 'w-1', streams, lossSum: 1.5, computeMs: 3 },
   copied: { type: 'copied', round: 7, leaseId: 'l', workerId: 'w-1', from: 0, to: 2 },
   hosted: { type: 'hosted', version: 1 },
+  lagging: { type: 'lagging', workerId: 'w-1' },
   peer: { type: 'peer', workerId: 'w-1', offered: true, members: 4, linked: 3 },
   assign: {
     type: 'assign',

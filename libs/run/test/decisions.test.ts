@@ -61,6 +61,10 @@ const EXAMPLES: readonly (readonly [Decision, string])[] = [
     'the all-reduce service sums the gradients: a round takes 980 ms, and 2.6 s when 3 workers sum',
   ],
   [{ kind: 'topology', reducers: [], able: 0 }, 'the all-reduce service sums the gradients: no worker can'],
+  [
+    { kind: 'lagging', worker: 'a', restMs: 120_000 },
+    'parked: a; its link is too slow for the updates of this run; it is tried again in 2 minutes',
+  ],
   [{ kind: 'reopened', lent }, 'the all-reduce service is back, and the round starts over; 4 streams lent to 1 worker'],
 ];
 

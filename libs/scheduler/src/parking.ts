@@ -26,6 +26,9 @@ const MAX_REST_ROUNDS = 2_000;
 const SLOW_ROUNDS = 3;
 /** each by this factor: a snapshot is expensive, and predictions are rough. */
 const WORTH_FETCHING = 1.05;
+/** A worker whose link cannot take the updates rests for this long, twice as long each further time, up to the most: each time costs a snapshot. */
+const LAG_REST_MS = 60_000;
+const MAX_LAG_REST_MS = 3_600_000;
 /** Those that should compute may need a moment: they fetch a snapshot, or their engine has just failed. */
 const STALLED_MS = 1_000;
 
@@ -33,7 +36,7 @@ const STALLED_MS = 1_000;
 export function reviewParking(state: RunState, nowMs: number, effects: RunEffect[]): void {
   if (state.pausedBy.size > 0 || state.parking.plan.workers === 0) return;
   parkSpare(state, effects);
-  fetchHelpful(state, effects);
+  fetchHelpful(state, nowMs, effects);
   startTrial(state, nowMs, effects);
 }
 
@@ -73,13 +76,29 @@ export function park(state: RunState, workers: readonly WorkerRecord[], effects:
   for (const worker of workers) {
     const faster = fasterWithout(state, [worker]);
     effects.push({ type: 'park', workerId: worker.id, faster });
-    endTrial(state.parking.trials, worker.id);
-    releaseAll(state, worker);
-    Object.assign(worker, { state: 'parked', wanted: undefined, spareRounds: 0, parkedRound: state.round, faster });
-    state.spare.delete(worker.id);
-    state.idle.delete(worker.id);
+    setParked(state, worker, faster);
   }
   if (news.length > 0) decide(effects, { kind: 'parked', workers: namesOf(news), faster: fasterWithout(state, news) });
+}
+
+function setParked(state: RunState, worker: WorkerRecord, faster: number): void {
+  endTrial(state.parking.trials, worker.id);
+  releaseAll(state, worker);
+  Object.assign(worker, { state: 'parked', wanted: undefined, spareRounds: 0, parkedRound: state.round, faster });
+  state.spare.delete(worker.id);
+  state.idle.delete(worker.id);
+}
+
+/** The all-reduce service has left the worker out, whatever it is worth to a round. */
+export function parkLagging(state: RunState, workerId: string, nowMs: number, effects: RunEffect[]): void {
+  const worker = state.workers.get(workerId);
+  if (!worker || (worker.state === 'parked' && worker.wanted === undefined)) return;
+  const times = nowMs - worker.lag.untilMs < MAX_LAG_REST_MS ? worker.lag.times : 0;
+  const restMs = Math.min(LAG_REST_MS * 2 ** times, MAX_LAG_REST_MS);
+  worker.lag = { times: times + 1, untilMs: nowMs + restMs };
+  effects.push({ type: 'park', workerId, faster: 0, restMs });
+  setParked(state, worker, 0);
+  decide(effects, { kind: 'lagging', worker: worker.name, restMs });
 }
 
 /** By how much a round is faster than with one unit for each of these workers, as a part of the round. */
@@ -100,10 +119,12 @@ function parked(state: RunState): WorkerRecord[] {
 }
 
 /** Fetches back what would make the round faster: others have left, or have become slower. */
-function fetchHelpful(state: RunState, effects: RunEffect[]): void {
+function fetchHelpful(state: RunState, nowMs: number, effects: RunEffect[]): void {
   const { parking, round } = state;
   const load = loadOf(state, state.units.length);
-  const rested = parked(state).filter(({ parkedRound }) => round - parkedRound >= parkedRounds(state));
+  const rested = parked(state).filter(
+    ({ parkedRound, lag }) => nowMs >= lag.untilMs && round - parkedRound >= parkedRounds(state),
+  );
   const inTime = rested.filter((worker) => leaseMs(capacityOf(worker, 0), 1, load) <= parking.plan.roundMs);
   const helpful = inTime.length === 0 ? [] : helpersOf(state, inTime, load);
   parking.slowRounds = helpful.length > 0 ? parking.slowRounds + 1 : 0;
@@ -147,7 +168,7 @@ function startTrial(state: RunState, nowMs: number, effects: RunEffect[]): void 
   for (const worker of parked(state)) {
     const isPromising = worker.trials === 0 && worker.reportedCharsPerSecond >= PROMISING * slowest;
     const rest = isPromising ? SPARE_ROUNDS : restRounds(state, worker);
-    if (!(affordable || isPromising) || state.round - worker.parkedRound < rest) continue;
+    if (nowMs < worker.lag.untilMs || !(affordable || isPromising) || state.round - worker.parkedRound < rest) continue;
     if (!next || worker.trials < next.trials || (worker.trials === next.trials && isFaster(worker, next))) next = worker;
   }
   if (!next) return;

@@ -57,6 +57,8 @@ export interface WorkerRecord {
   faster: number;
   /** Since a round last relied on it. */
   trials: number;
+  /** How often updates have piled up at its link, and until when it rests because of that. */
+  lag: { readonly times: number; readonly untilMs: number };
   /** From its leases. Starts as the speed that the worker reports. */
   pace: Pace;
   /** Speed that the worker measured itself, chars/s. Another figure means another engine. */
@@ -283,6 +285,8 @@ export type RunInput =
       readonly members: number;
       readonly linked: number;
     }
+  /** Updates pile up at the link of the worker, and it is sent no more. */
+  | { readonly type: 'lagging'; readonly workerId: string }
   /** The update of `round` has arrived. `trainLoss`: nats/char. */
   | { readonly type: 'updated'; readonly round: number; readonly trainLoss: number }
   /** The all-reduce service was lost and is back, empty: the round starts over. */
@@ -324,9 +328,9 @@ export type RunEffect =
   | { readonly type: 'cancel'; readonly workerId: string; readonly leaseId: string }
   /**
    * Send the worker no more updates. `faster`: by how much a round is faster without it, as a part
-   * of the round.
+   * of the round. `restMs`: updates pile up at its link, and it rests for this long.
    */
-  | { readonly type: 'park'; readonly workerId: string; readonly faster: number }
+  | { readonly type: 'park'; readonly workerId: string; readonly faster: number; readonly restMs?: number }
   /** Send the worker updates again; it asks for a snapshot. */
   | { readonly type: 'unpark'; readonly workerId: string }
   /** Have the others link to `candidates`, and `reducers` sum from the next round on. */

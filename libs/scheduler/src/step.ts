@@ -20,7 +20,7 @@ import {
   stuckWorkers,
 } from './lending.js';
 import { roundsAboveLimit, watchLoss } from './loss-watch.js';
-import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
+import { endLateTrial, fetchWhenStalled, parkLagging, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
 import { noteProgress } from './progress.js';
@@ -108,6 +108,9 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return verified(state, input, nowMs, effects);
     case 'peer':
       return noteOffer(state, input.workerId, input.offered ? input : undefined);
+    case 'lagging':
+      parkLagging(state, input.workerId, nowMs, effects);
+      return lendUncovered(state, nowMs, effects);
     case 'reopen':
       return reopen(state, nowMs, effects);
     case 'pause':
@@ -187,6 +190,7 @@ function createWorker(
     parkedRound: round,
     faster: 0,
     trials: 0,
+    lag: { times: 0, untilMs: 0 },
     pace: startingPace(reported),
     reportedCharsPerSecond: reported,
     leases: new Set(),
