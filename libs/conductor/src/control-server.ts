@@ -8,6 +8,8 @@ import {
   createChannel,
   LIMITS,
   MessageBudget,
+  nextSlowRest,
+  NO_REST,
   printable,
   PROTOCOL_VERSION,
   ProtocolError,
@@ -19,6 +21,7 @@ import {
   type Message,
   type MessageOf,
   type SendBudget,
+  type SlowRest,
   type StopCode,
 } from '@troupe/protocol';
 import { creditedAs } from '@troupe/run';
@@ -67,6 +70,8 @@ export class ControlServer {
   readonly #options: ControlServerOptions;
   /** Address and name of banned workers, and addresses from which somebody has lied. */
   readonly #banned: Set<string>;
+  /** By address and name: workers whose link was too slow. */
+  readonly #slow = new Map<string, SlowRest>();
   #joined = 0;
   readonly #strangers = new Strangers(LIMITS.unauthenticatedLinks);
   /** Why the run is over. Nobody can join any more. */
@@ -96,6 +101,7 @@ export class ControlServer {
       this.#refuseLate();
       const { remote } = channel;
       this.#refuseBanned({ name, remote });
+      this.#refuseResting({ name, remote });
       const worker = {
         id: this.#newId(),
         name,
@@ -109,7 +115,9 @@ export class ControlServer {
     } catch (error) {
       if (error instanceof ProtocolError) {
         trySend(channel, refusal(error));
-        this.#options.put({ type: 'peerRefused', name, reason: printable(`${error.code}: ${error.message}`) });
+        // It comes back until its rest is over, and people have been told of that.
+        const isNews = error.code !== 'too_slow';
+        if (isNews) this.#options.put({ type: 'peerRefused', name, reason: printable(`${error.code}: ${error.message}`) });
       } else if (!(error instanceof TransportError)) throw error;
     } finally {
       pass?.release();
@@ -154,6 +162,30 @@ export class ControlServer {
     if (!isShared) this.#banned.add(banKey(liar));
     this.remove(workerId, reason, false);
     return liar.name;
+  }
+
+  /**
+   * Disconnects a worker whose link is too slow for a snapshot. It may join again after a rest, unless nobody else is there. Others of its
+   * address and name, as a school or an office may have, do not suffer.
+   * @returns the rest, ms
+   */
+  leaveOut(workerId: string, reason: string): number {
+    const { roster, nowMs } = this.#options;
+    const slow = roster.workers.get(workerId);
+    if (!slow) return 0;
+    slow.session?.channel.close(reason);
+    if (this.#isShared(slow)) return 0;
+    const key = banKey(slow);
+    const rest = nextSlowRest(this.#slow.get(key) ?? NO_REST, nowMs());
+    this.#slow.delete(key);
+    this.#slow.set(key, rest);
+    if (this.#slow.size > LIMITS.workers) this.#slow.delete(this.#slow.keys().next().value!);
+    return rest.untilMs - nowMs();
+  }
+
+  #isShared(worker: WorkerIdentity): boolean {
+    const others = [...this.#options.roster.workers.values()].filter(({ id, session }) => id !== worker.id && session);
+    return others.some((other) => banKey(other) === banKey(worker));
   }
 
   /**
@@ -215,6 +247,17 @@ export class ControlServer {
       'banned',
       'the organizer of this run has banned this worker',
       'Ask the organizer, or join another run.',
+    );
+  }
+
+  #refuseResting(worker: Pick<WorkerIdentity, 'name' | 'remote'>): void {
+    const { roster, nowMs } = this.#options;
+    const restMs = (this.#slow.get(banKey(worker))?.untilMs ?? 0) - nowMs();
+    if (restMs <= 0 || roster.connected === 0) return;
+    throw new ProtocolError(
+      'too_slow',
+      `the link of this worker was too slow for this run, which tries it again in ${Math.ceil(restMs / 60_000)} min`,
+      'Use a faster link, or join a run with --local-steps or --codec int8-both, which need less.',
     );
   }
 

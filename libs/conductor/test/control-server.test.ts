@@ -375,6 +375,58 @@ it('a worker that holds most of what is queued for all is disconnected', async (
   expect(events.at(-1)).toMatchObject({ type: 'workerLeft', reason: expect.stringContaining('too slow') });
 });
 
+describe('a worker whose link was too slow for a snapshot', () => {
+  const MINUTE = 60_000;
+  const HER = '10.0.0.1:4242';
+  const tooSlow = { type: 'refuse', code: 'too_slow', message: expect.stringMatching(/again in \d+ min$/) };
+
+  /** She joins, and is left out. @returns her rest, ms */
+  async function leaveOut(): Promise<number> {
+    const peer = await join({ remote: HER });
+    const restMs = server.leaveOut(peer.id, 'its link is too slow');
+    await peer.served;
+    return restMs;
+  }
+  const answerTo = async (hello: object, remote = HER): Promise<unknown> => {
+    const peer = connect(remote);
+    peer.send({ ...HELLO, ...hello });
+    const answer = await peer.next();
+    peer.close('enough');
+    await peer.served;
+    return answer;
+  };
+  beforeEach(() => {
+    clockMs = 0;
+  });
+
+  it('may join again after a minute, then after twice as long each time', async () => {
+    await join({ name: 'Bob', remote: '10.0.0.2:1' });
+    for (const minutes of [1, 2, 4]) {
+      expect(await leaveOut()).toBe(minutes * MINUTE);
+      clockMs += minutes * MINUTE - 1;
+      expect(await answerTo({})).toMatchObject(tooSlow);
+      clockMs += 1;
+    }
+    expect(await answerTo({})).toMatchObject({ type: 'welcome' });
+    expect(of('peerRefused')).toEqual([]);
+  });
+
+  it('is admitted at once when nobody else is there', async () => {
+    await leaveOut();
+    expect(await answerTo({})).toMatchObject({ type: 'welcome' });
+  });
+
+  it('keeps out nobody else: not those of its address, and not those of its address and name who are there', async () => {
+    await join({ name: 'Bob', remote: '10.0.0.2:1' });
+    await leaveOut();
+    expect(await answerTo({ name: 'Carl' })).toMatchObject({ type: 'welcome' });
+    clockMs += MINUTE;
+    await join({ remote: HER });
+    expect(await leaveOut()).toBe(0);
+    expect(await answerTo({})).toMatchObject({ type: 'welcome' });
+  });
+});
+
 describe('a pass', () => {
   const revoked = new ProtocolError('token_revoked', 'the token has been revoked', 'Ask for another.');
 

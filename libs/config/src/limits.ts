@@ -44,6 +44,12 @@ export const LIMITS = {
    * larger, they are the limit.
    */
   updateBacklogBytes: 16 * 1024 ** 2,
+  /**
+   * A worker whose link is too slow for a run rests for this long, and twice as long each further time up to the most: each attempt costs a
+   * snapshot. Without another for the longest rest, it is forgotten.
+   */
+  slowLinkRestMs: 60_000,
+  slowLinkMostRestMs: 3_600_000,
   /** Bytes queued for a reducer above which the service reads no more ranges for it from workers. */
   passedBytes: 8 * 1024 ** 2,
   /** Snapshots in memory at a time. Workers that begin to receive around the same round share one. */

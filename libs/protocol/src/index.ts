@@ -16,6 +16,7 @@ export {
   type TrainingConfig,
 } from '@troupe/config';
 export { aborted } from './aborted.js';
+export { NO_REST, nextSlowRest, type SlowRest } from './slow-rest.js';
 export {
   createChannel,
   receiveWithin,

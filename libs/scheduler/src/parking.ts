@@ -3,7 +3,7 @@
  * updates, so it costs nothing. It is fetched back when rounds would be faster with it, when nobody
  * else can compute, and now and then on trial.
  */
-import { roundsOfWindows } from '@troupe/protocol';
+import { nextSlowRest, roundsOfWindows } from '@troupe/protocol';
 import type { Decision } from './decisions.js';
 import { dealQuotas, leaseMs, roundMs, type Load } from './dealing.js';
 import { capacityOf, isAnyoneAtWork, isAvailable, loadOf, needsProbe, releaseAll } from './lending.js';
@@ -26,9 +26,6 @@ const MAX_REST_ROUNDS = 2_000;
 const SLOW_ROUNDS = 3;
 /** each by this factor: a snapshot is expensive, and predictions are rough. */
 const WORTH_FETCHING = 1.05;
-/** A worker whose link cannot take the updates rests for this long, twice as long each further time, up to the most: each time costs a snapshot. */
-const LAG_REST_MS = 60_000;
-const MAX_LAG_REST_MS = 3_600_000;
 /** Those that should compute may need a moment: they fetch a snapshot, or their engine has just failed. */
 const STALLED_MS = 1_000;
 
@@ -93,9 +90,8 @@ function setParked(state: RunState, worker: WorkerRecord, faster: number): void 
 export function parkLagging(state: RunState, workerId: string, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(workerId);
   if (!worker || (worker.state === 'parked' && worker.wanted === undefined)) return;
-  const times = nowMs - worker.lag.untilMs < MAX_LAG_REST_MS ? worker.lag.times : 0;
-  const restMs = Math.min(LAG_REST_MS * 2 ** times, MAX_LAG_REST_MS);
-  worker.lag = { times: times + 1, untilMs: nowMs + restMs };
+  worker.lag = nextSlowRest(worker.lag, nowMs);
+  const restMs = worker.lag.untilMs - nowMs;
   effects.push({ type: 'park', workerId, faster: 0, restMs });
   setParked(state, worker, 0);
   decide(effects, { kind: 'lagging', worker: worker.name, restMs });

@@ -1,5 +1,5 @@
 import type { Refusals } from './rests.js';
-import type { AuditMode, ContributionRefusal, DeclineCode, MessageOf, Topology } from '@troupe/protocol';
+import type { AuditMode, ContributionRefusal, DeclineCode, MessageOf, SlowRest, Topology } from '@troupe/protocol';
 import { createAudits, type AuditPolicy, type Audits, type Trust } from './audits.js';
 import { createComparison, type Comparison } from './comparison.js';
 import type { Decision } from './decisions.js';
@@ -58,7 +58,7 @@ export interface WorkerRecord {
   /** Since a round last relied on it. */
   trials: number;
   /** How often updates have piled up at its link, and until when it rests because of that. */
-  lag: { readonly times: number; readonly untilMs: number };
+  lag: SlowRest;
   /** From its leases. Starts as the speed that the worker reports. */
   pace: Pace;
   /** Speed that the worker measured itself, chars/s. Another figure means another engine. */

@@ -2,7 +2,7 @@
  * The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no
  * clock, socket or random source.
  */
-import { isOvertaken } from '@troupe/protocol';
+import { isOvertaken, NO_REST } from '@troupe/protocol';
 import { createTrust } from './audits.js';
 import type { Decision, Lent } from './decisions.js';
 import {
@@ -190,7 +190,7 @@ function createWorker(
     parkedRound: round,
     faster: 0,
     trials: 0,
-    lag: { times: 0, untilMs: 0 },
+    lag: NO_REST,
     pace: startingPace(reported),
     reportedCharsPerSecond: reported,
     leases: new Set(),
