@@ -46,6 +46,8 @@ export const CONFIG: TrainingConfig = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
+  changedRound: 0,
+  changedWindow: 0,
   leaseStreams: 0,
 };
 

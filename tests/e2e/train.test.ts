@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
@@ -17,6 +18,8 @@ const ROUNDS = 300;
 
 /** Without the measurement of engines, which takes half a second a worker; the reference and one other run have it. */
 const FIXED = [...SMALL, '--engine', 'wasm'];
+
+const fileOf = (round: number): string => `round-${String(round).padStart(8, '0')}.safetensors`;
 
 const losses = (lines: readonly Line[]): number[] => lines.filter(named('round')).map((line) => line.trainLoss as number);
 
@@ -85,6 +88,27 @@ describe('troupe train', () => {
     const all = [...losses(first.lines).slice(0, round as number), ...losses(second.lines)];
     expect(all).toHaveLength(ROUNDS);
     all.forEach((loss, i) => expect(Math.abs(loss - undisturbed[i])).toBeLessThan(1e-3));
+  });
+
+  it('changes from exact to local rounds and back when it is resumed, with the same bits for one and two workers', async () => {
+    const legs = [
+      ['--rounds', '20', '--reproducible'],
+      ['--rounds', '26', '--resume', '--local-steps', '4', '--tracks', '2'],
+      ['--rounds', '40', '--resume', '--local-steps', '1'],
+    ];
+    const hashes: string[][] = [];
+    for (const workers of ['1', '2']) {
+      const out = `legs-${workers}`;
+      for (const leg of legs) {
+        const flags = leg.includes('--resume') ? leg : [...SMALL, ...leg];
+        const { code, stdout } = await run(['train', ...flags, '--workers', workers, '--out', out], { cwd });
+        expect(code).toBe(0);
+        if (leg.includes('--resume')) expect(stdout.replace(/\s+/g, ' ')).toMatch(/From round 2\d on, rounds are (local|exact)/);
+      }
+      const files = await Promise.all([20, 26, 40].map((round) => fs.readFile(path.join(cwd, out, fileOf(round)))));
+      hashes.push(files.map((bytes) => createHash('sha256').update(bytes).digest('hex')));
+    }
+    expect(hashes[1]).toEqual(hashes[0]);
   });
 
   it('resumes from the previous checkpoint when the newest is damaged, and says so', async () => {

@@ -70,7 +70,7 @@ export function createSimulatedCoordinator(world: World): SimulatedCoordinator {
 }
 
 class CoordinatorMachine implements SimulatedCoordinator {
-  readonly disk = createDisk();
+  readonly disk: Disk;
   readonly side: SimulatedCoordinator['side'] = { failures: 0 };
   readonly events: RunEvent[] = [];
   readonly failures: Error[] = [];
@@ -85,6 +85,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
 
   constructor(world: World) {
     this.#world = world;
+    this.disk = createDisk(world.start);
     this.host = createHost(world.clock, 'coordinator', 5_000);
     this.disk.onWritten = (...file) => world.audit.onWritten(...file);
     world.clock.onSettled(() => {

@@ -22,8 +22,10 @@ export interface Disk {
   write(host: Host, checkpoint: Checkpoint, best: boolean): Promise<string>;
 }
 
-export function createDisk(): Disk {
+/** @param first a checkpoint that is there from the start */
+export function createDisk(first?: Checkpoint): Disk {
   let files: { readonly round: number; readonly bytes: Uint8Array }[] = [];
+  if (first) files.push({ round: first.round, bytes: encodeCheckpoint(first, sha256) });
   let bestFile: Uint8Array | undefined;
   const disk: Disk = {
     full: false,

@@ -1,5 +1,6 @@
 /** A whole cluster in one process, in simulated time. */
 import { setMaxListeners } from 'node:events';
+import type { Checkpoint } from '@troupe/checkpoint';
 import type { Cadences, StopRules } from '@troupe/conductor';
 import { createReferenceEngine } from '@troupe/model/reference';
 import type { Message, MessageType, TrainingConfig } from '@troupe/protocol';
@@ -26,6 +27,8 @@ const ROUND_MS = 300_000;
 export interface SimulationOptions {
   readonly seed: number;
   readonly config: TrainingConfig;
+  /** A checkpoint from which the run resumes, with this config. */
+  readonly start?: Checkpoint | undefined;
   /** Speeds of the workers "w0", "w1" .., chars/s. */
   readonly workers: readonly number[];
   /** Limits of the workers in each direction, in their order, Mbit/s. */
@@ -223,6 +226,7 @@ function createWorld(
     config: options.config,
     text: options.text ?? WINTERS,
     createEngine: options.createEngine ?? createReferenceEngine,
+    start: options.start,
     cadences: { evaluateEvery: 20, checkpointEvery: 5, sampleEvery: 0, ...options.cadences },
     stopRules: { maxLoss: 3, patience: 0, ...options.stopRules },
     separate: options.separate ?? false,

@@ -47,6 +47,8 @@ const BASE: TrainingConfig = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
+  changedRound: 0,
+  changedWindow: 0,
 };
 
 /** The size of leases follows speed, so rounding differs from run to run. */

@@ -1,4 +1,5 @@
 /** What all parts of a simulation share. */
+import type { Checkpoint } from '@troupe/checkpoint';
 import type { Cadences, StopRules } from '@troupe/conductor';
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Audit } from './audit.js';
@@ -17,6 +18,8 @@ export interface World {
   readonly text: Text;
   /** Of the workers, in no simulated time. */
   readonly createEngine: CreateEngine;
+  /** From which the run resumes. */
+  readonly start: Checkpoint | undefined;
   readonly cadences: Cadences;
   readonly stopRules: StopRules;
   /** Whether the all-reduce is a separate process. */

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { FLAG_FIELDS } from '@troupe/config';
+import { FLAG_FIELDS, localStepsIn, RUN_OPTIONS, scaled } from '@troupe/config';
 import { Option } from 'commander';
 import { CliError } from './errors.js';
 
@@ -82,14 +82,27 @@ export function withRecipe(name: string, given: readonly string[]): Prepared {
     throw new CliError('usage', `There is no recipe ${JSON.stringify(name)}.`, `Give ${known.join(', or ')}.`);
   }
   const taken = new Set(given.map((arg) => arg.split('=')[0]));
-  const set = [...recipe.flags].filter(([flag]) => !taken.has(flag));
+  if (taken.has('--resume')) return { args: given, note: `The recipe ${name} sets nothing: a resumed run keeps its flags.` };
+  const steps = localStepsIn((flag) => given.find((arg) => arg.startsWith(`${flag}=`))?.slice(flag.length + 1));
+  const set = [...recipe.flags].filter(([flag]) => !taken.has(flag)).map(([flag, value]) => forSteps(flag, value, steps));
   const kept = [...recipe.flags.keys()].filter((flag) => taken.has(flag));
   const instead =
     kept.length === 0 ? '' : `; your ${kept.join(', ')} ${kept.length === 1 ? 'counts' : 'count'} instead of its own`;
   return {
     args: [...set.map(([flag, value]) => (value === '' ? flag : `${flag}=${value}`)), ...given],
-    note: `The recipe ${name} sets ${typed(new Map(set))}${instead}.`,
+    note: `The recipe ${name} sets ${typed(new Map(set))}${instead}.${describeScaling(steps)}`,
   };
+}
+
+/** Recipes are for exact rounds. */
+function forSteps(flag: string, value: string, steps: number): [flag: string, value: string] {
+  const { scaling } = RUN_OPTIONS.find((option) => option.flag === flag) ?? {};
+  return [flag, scaling === undefined ? value : String(scaled(Number(value), scaling, steps))];
+}
+
+function describeScaling(steps: number): string {
+  if (steps === 1) return '';
+  return ` A round has ${steps} windows: what counts rounds is divided by ${steps}, and --ema averages over as many characters.`;
 }
 
 function typed(flags: ReadonlyMap<string, string>): string {

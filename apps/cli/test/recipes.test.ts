@@ -32,14 +32,28 @@ describe('--recipe', () => {
   });
 
   it('sets the flags of the recipe that are not given, and says which', () => {
-    const { args, note } = withRecipe('shakespeare-good', ['--hidden=8', '--resume']);
+    const { args, note } = withRecipe('shakespeare-good', ['--hidden=8', '--out=x']);
     expect(args).toContain('--layers=2');
     expect(args).toContain('--layer-norm');
     expect(args.filter((arg) => arg.startsWith('--hidden'))).toEqual(['--hidden=8']);
-    expect(args.slice(-2)).toEqual(['--hidden=8', '--resume']);
+    expect(args.slice(-2)).toEqual(['--hidden=8', '--out=x']);
     expect(note).toContain('--ema 0.998');
     expect(note).not.toContain('--hidden 512');
     expect(note).toContain('your --hidden counts instead of its own');
+  });
+
+  it('follows --local-steps: its rounds are divided, and its average is as long', () => {
+    const { args, note } = withRecipe('shakespeare-good', ['--local-steps=32', '--rounds=300']);
+    expect(args).toEqual(expect.arrayContaining(['--warmup=3', '--eval-every=8', '--ema=0.937945', '--layers=2', '--lr=0.004']));
+    expect(args.filter((arg) => arg.startsWith('--rounds'))).toEqual(['--rounds=300']);
+    expect(note).toContain('divided by 32');
+    expect(withRecipe('shakespeare-good', []).note).not.toContain('divided');
+  });
+
+  it('sets nothing when a run is resumed, which has its flags', () => {
+    const { args, note } = withRecipe('shakespeare-good', ['--resume', '--local-steps=32']);
+    expect(args).toEqual(['--resume', '--local-steps=32']);
+    expect(note).toContain('sets nothing');
   });
 
   it('is quick for train when no flag says what to train, and only then', () => {

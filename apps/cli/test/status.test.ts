@@ -1,3 +1,4 @@
+import type { RunEvent } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
 import { advance, initialProgress, renderBar, renderLogLine, renderStatus, type Progress } from '../src/terminal/status.js';
 import { plainStyle, type Style } from '../src/terminal/style.js';
@@ -44,6 +45,24 @@ describe('renderStatus', () => {
   it('fills the bar at the last round and leaves it empty at the first', () => {
     expect(renderStatus({ ...progress, round: 0 }, 79, plainStyle)).toMatch(/^\[ {12}\] {2}0\/1200 /);
     expect(renderStatus({ ...progress, round: 1200 }, 120, plainStyle)).toMatch(/^\[={24}\] {2}1200\/1200 /);
+  });
+
+  it('shows how far a round is that takes long, also before the first is complete', () => {
+    const waiting = advance(initialProgress, { event: 'waiting', reason: 'no worker has joined' });
+    const begun = advance({ ...waiting, rounds: 4 }, { event: 'progress', round: 0, fraction: 0.4 });
+    expect(renderStatus(begun, 60, plainStyle)).toMatch(/^\[=> +\] {2}0\/4 \+40 % /);
+    expect(renderLogLine(advance(progress, { event: 'progress', round: 420, fraction: 0.05 }))).toMatch(
+      /^round 420\/1200 \+5 % /,
+    );
+    const round = { round: 1, rounds: 10, workers: 1, trainLoss: 2, charsPerSecond: 1, gradientNorm: 1, etaMs: 1 };
+    const done = advance(begun, { ...round, event: 'round', clipScale: 1, learningRate: 1, roundMs: 1 });
+    expect(renderLogLine(done)).toMatch(/^round 1\/10 {2}/);
+  });
+
+  it('names the norm after what it is of: a gradient, or in a local run a difference', () => {
+    const started = (localSteps: number) => ({ event: 'started', round: 0, config: { rounds: 9, localSteps } }) as RunEvent;
+    const line = (localSteps: number) => renderLogLine({ ...progress, isLocal: advance(progress, started(localSteps)).isLocal! });
+    expect([line(1), line(32)]).toEqual([expect.stringContaining('|g| 0.84'), expect.stringContaining('|D| 0.84')]);
   });
 
   it('shows why the run waits instead of the figures', () => {

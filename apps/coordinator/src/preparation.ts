@@ -2,29 +2,31 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { splitCorpus, TRAIN_FRACTION } from '@troupe/corpus';
 import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
-import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
+import { parseTrainingConfig, scaled, type TrainingConfig } from '@troupe/config';
 import {
   createTraining,
   isAboveLimit,
   isReproducible,
   savedBestOf,
   validationHistoryOf,
+  type Cadences,
   type SavedBest,
   type Training,
 } from '@troupe/conductor';
 import type { Corpus } from '@troupe/corpus/node';
 import { lossOf } from '@troupe/run';
+import { cadencesOf, describeChanged, withOtherCadences } from './cadences.js';
 import { bestCheckpoint, checkpointToResume, type ResumedFrom } from './checkpoints.js';
 import { describeInitial, initialWeights, modelFlags, readInitialModel } from './initial-model.js';
 import { flagsToStore, readRunFlags, type Flags, type FlagsInTurn } from './run-flags.js';
 import { claimNewRun, claimToResume, type OnLost, type RunFolder } from './run-folder.js';
-import { resumeTraining, SettingsError, type Settings } from './settings.js';
+import { resumeTraining } from './resumed-config.js';
+import { SettingsError, type Settings } from './settings.js';
 import { loadNewText, loadRunText } from './training-text.js';
 
 export interface Preparation {
   readonly training: Training;
-  /** Rounds between validations. */
-  readonly evaluateEvery: number;
+  readonly cadences: Cadences;
   /** Claimed. The caller of prepare releases it. */
   readonly folder: RunFolder;
   /** What the folder is to say of the run's flags. */
@@ -60,16 +62,17 @@ export async function prepare(
 async function prepareNew(settings: Settings, corpus: Corpus, onLost: OnLost): Promise<Preparation> {
   const text = textOf(corpus);
   const { config, origin, initial, note } = await startOf(settings, text.vocabulary);
-  const { evaluateEvery } = settings;
+  const cadences = cadencesOf(settings.given, config);
+  const { evaluateEvery } = cadences;
   const identity = identityOf(corpus.name, text);
   const runId = newRunId(config, identity, evaluateEvery, origin);
   const training = createTraining({ runId, config, ...text, corpus: identity, evaluateEvery, initial });
   const folder = await claimNewRun(settings, onLost);
   return {
     training,
-    evaluateEvery,
+    cadences,
     folder,
-    flags: flagsOf(new Map(), settings, corpus),
+    flags: flagsOf(new Map(), settings.given, corpus),
     resumedFrom: undefined,
     best: undefined,
     notes: [
@@ -122,18 +125,22 @@ async function prepareResumed(
   const { checkpoint, path, warnings } = await checkpointToResume(folder.path);
   const stored = await readRunFlags(folder.path);
   const corpus = await loadRunText(checkpoint, settings, env, signal);
-  const { config, notes } = resumeTraining(storedConfig(checkpoint), settings, stored);
+  const before = storedConfig(checkpoint);
+  const { config, notes } = resumeTraining(before, settings, checkpoint.round, stored);
   refuseIfFinished(checkpoint, config.rounds, folder.path, settings.given.has('--keep-serving'));
-  const evaluateEvery = cadenceOf(checkpoint, settings);
+  const ratio = config.localSteps / before.localSteps;
+  const given = withOtherCadences(settings.given, stored, ratio);
+  const cadences = storedCadence(checkpoint, settings.given, { ...cadencesOf(given, config), ratio });
+  const { evaluateEvery } = cadences;
   const text = textOf(corpus);
   // Part of what a reproducible run writes, wherever the text lies now.
   const identity = identityOf(isReproducible(config) ? checkpoint.corpus.name : corpus.name, text);
   const training = createTraining({ runId: checkpoint.runId, config, ...text, corpus: identity, checkpoint, evaluateEvery });
   return {
     training,
-    evaluateEvery,
+    cadences,
     folder,
-    flags: flagsOf(stored, settings, corpus),
+    flags: inTurn(flagsOf(stored, settings.given, corpus), flagsOf(stored, given, corpus)),
     resumedFrom: { path, isAboveLimit: isAboveLimit(checkpoint) },
     best: await rememberBest(training, folder.path),
     notes: [
@@ -141,7 +148,7 @@ async function prepareResumed(
       ...warnings.map(({ message }) => ({ level: 'warn' as const, text: `a damaged newer checkpoint was skipped: ${message}` })),
       ...notesOf(corpus),
       ...(settings.init === undefined ? [] : [INIT_IGNORED]),
-      ...notes.map((note) => ({ level: 'info' as const, text: note })),
+      ...[...notes, ...describeChanged(settings.given, given)].map((text) => ({ level: 'info' as const, text })),
     ],
   };
 }
@@ -161,9 +168,14 @@ function identityOf(name: string, { sha256, characters }: Text): CorpusIdentity 
 }
 
 /** The path of a text of one's own is stored whole, so that the run finds it from another folder. */
-function flagsOf(stored: Flags, { given }: Settings, { source, location }: Corpus): FlagsInTurn {
+function flagsOf(stored: Flags, given: Flags, { source, location }: Corpus): FlagsInTurn {
   const isFile = source.kind === 'file' || source.kind === 'list';
   return flagsToStore(stored, isFile ? new Map([...given, ['--corpus', location]]) : given);
+}
+
+/** A checkpoint that a crash leaves alone is of the time before. */
+function inTurn({ untilSaved }: FlagsInTurn, { afterwards }: FlagsInTurn): FlagsInTurn {
+  return { untilSaved, afterwards };
 }
 
 /**
@@ -183,13 +195,21 @@ function isFinished(checkpoint: Checkpoint): boolean {
 }
 
 /** The files of a reproducible run hold its validations, so their cadence is fixed. @throws SettingsError */
-function cadenceOf(checkpoint: Checkpoint | undefined, { given, evaluateEvery }: Settings): number {
-  const stored = validationHistoryOf(checkpoint).evaluateEvery;
-  if (stored === undefined) return evaluateEvery;
-  if (!given.has('--eval-every') || evaluateEvery === stored) return stored;
+function storedCadence(
+  checkpoint: Checkpoint,
+  given: Flags,
+  { ratio, ...cadences }: Cadences & { readonly ratio: number },
+): Cadences {
+  const then = validationHistoryOf(checkpoint).evaluateEvery;
+  if (then === undefined) return cadences;
+  const flag = '--eval-every';
+  const isTyped = given.has(flag) && Number(given.get(flag)) !== then;
+  // Other rounds may be validated at another cadence.
+  if (isTyped && ratio !== 1) return cadences;
+  if (!isTyped) return { ...cadences, evaluateEvery: scaled(then, 'count', ratio) };
   throw new SettingsError(
-    `--eval-every ${evaluateEvery} differs from the reproducible run to resume, which has ${stored}`,
-    'Leave --eval-every out to continue that run.',
+    `${flag} ${given.get(flag)} differs from the reproducible run to resume, which has ${then}`,
+    `Leave ${flag} out to continue that run.`,
   );
 }
 

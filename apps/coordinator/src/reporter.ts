@@ -1,21 +1,31 @@
 /** Writes run events as text: one JSON object a line, or lines for a person. */
-import { modelName } from '@troupe/config';
+import { isLocal, modelName } from '@troupe/config';
 import { createFloodLimit } from '@troupe/process';
 import { isWarnedOf, type RunEvent } from '@troupe/run';
+
+/** Between two lines that say how far a local round is. */
+const PROGRESS_MS = 10_000;
 
 export type Report = (event: RunEvent) => void;
 
 export function createReporter(json: boolean, write: (line: string) => void): Report {
   if (json) return (event) => write(JSON.stringify(event));
   let lastRoundMs = -Infinity;
+  let lastProgressMs = -Infinity;
+  let norm: Norm = '|g|';
   return (event) => {
+    const nowMs = performance.now();
     // One line per round would hide everything else.
     if (event.event === 'round') {
-      const nowMs = performance.now();
       if (nowMs - lastRoundMs < 2000 && event.round < event.rounds) return;
       lastRoundMs = nowMs;
     }
-    for (const line of describe(event)) write(line);
+    if (event.event === 'progress') {
+      if (nowMs - Math.max(lastProgressMs, lastRoundMs) < PROGRESS_MS) return;
+      lastProgressMs = nowMs;
+    }
+    if (event.event === 'started') norm = isLocal(event.config) ? '|D|' : '|g|';
+    for (const line of describe(event, norm)) write(line);
   };
 }
 
@@ -57,8 +67,11 @@ function limited(report: Report, nowMs: () => number, floodOf: (event: RunEvent)
 
 const number = (value: number): string => Math.round(value).toLocaleString('en');
 
+/** Of the mean gradient, or in a local run of the mean difference of the parameters. */
+type Norm = '|g|' | '|D|';
+
 /** Lines for a person. */
-export function describe(event: RunEvent): string[] {
+export function describe(event: RunEvent, norm: Norm = '|g|'): string[] {
   switch (event.event) {
     case 'listening':
       return [
@@ -81,9 +94,11 @@ export function describe(event: RunEvent): string[] {
       return [`worker ${event.name} (${event.workerId}) ${event.change}: ${event.reason} (${event.workers} ready)`];
     case 'round':
       return [
-        `round ${event.round}/${event.rounds}  train ${event.trainLoss.toFixed(4)} nats/char  |g| ${event.gradientNorm.toFixed(3)}` +
+        `round ${event.round}/${event.rounds}  train ${event.trainLoss.toFixed(4)} nats/char  ${norm} ${event.gradientNorm.toFixed(3)}` +
           `${event.clipScale < 1 ? ' clipped' : ''}  ${number(event.charsPerSecond)} chars/s  ETA ${Math.ceil(event.etaMs / 1000)} s`,
       ];
+    case 'progress':
+      return [`round ${event.round + 1}: ${Math.round(event.fraction * 100)} % computed`];
     case 'evaluation':
       return [`round ${event.round}  validation ${losses(event)}${event.best ? ' (best so far)' : ''}`];
     case 'sample':

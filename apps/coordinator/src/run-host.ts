@@ -416,7 +416,7 @@ function conductorOptions(parts: Parts, needed: () => number | undefined): Condu
     budget,
     training: prepared.training,
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
-    cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
+    cadences: prepared.cadences,
     gate: slowToRefuse(createGate({ ...tokens, signed, traffic: mount.traffic }), parts.wrongTokens, mount.traffic),
     bans: parts.bans.list,
     jumps: parts.jumps,

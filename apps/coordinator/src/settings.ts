@@ -10,7 +10,6 @@ import {
   RUN_OPTIONS,
   shellQuote,
   valueAt,
-  type FlagField,
   type IceAccess,
   type RunOption,
   type TrainingConfig,
@@ -82,10 +81,7 @@ export interface Settings {
   readonly allreduceToken: string | undefined;
   readonly out: string | undefined;
   readonly resume: boolean;
-  readonly checkpointEvery: number;
   readonly keep: number;
-  readonly evaluateEvery: number;
-  readonly sampleEvery: number;
   /** See StopRules in libs/conductor. */
   readonly maxLoss: number;
   readonly patience: number;
@@ -160,10 +156,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     ice: iceFrom(given, env),
     out: text('--out'),
     resume: given.has('--resume'),
-    checkpointEvery: number('--checkpoint-every'),
     keep: number('--keep'),
-    evaluateEvery: number('--eval-every'),
-    sampleEvery: number('--sample-every'),
     maxLoss: number('--max-loss'),
     patience: number('--patience'),
     json: given.has('--json'),
@@ -478,94 +471,5 @@ export function checkTraining(config: unknown): TrainingConfig {
   throw new SettingsError(
     `${flag} ${problem}${typeof value === 'object' ? '' : `; it is ${String(value)}`}.`,
     `Give ${flag} another value. The help of the command (--help) shows usual ones.`,
-  );
-}
-
-/** What a resume changes of the training config, and why a person should know. */
-export interface ResumedTraining {
-  readonly config: TrainingConfig;
-  readonly notes: readonly string[];
-}
-
-/**
- * The config with which a run continues: that of the checkpoint. --rounds and --lr-rounds may change,
- * and what a person may change during the run. Any other flag that differs is an error, because
- * the result would no longer be that of one run.
- * @param then the flags with which the run was started or last resumed
- * @throws SettingsError
- */
-export function resumeTraining(
-  stored: TrainingConfig,
-  { given }: Pick<Settings, 'given'>,
-  then: ReadonlyMap<string, string> = new Map(),
-): ResumedTraining {
-  for (const field of FLAG_FIELDS) checkUnchanged(field, stored, given);
-  if (given.has('--reproducible') && stored.leaseStreams === 0) throw withoutSwitch('--reproducible');
-  const tuned = tune(stored, given, then);
-  const extended = reschedule(tuned.config, given);
-  return { config: checkTraining(extended.config), notes: [...tuned.notes, ...extended.notes] };
-}
-
-/** Learning rate and clip norm, which a person may have changed during the run. */
-function tune(stored: TrainingConfig, given: ReadonlyMap<string, string>, then: ReadonlyMap<string, string>): ResumedTraining {
-  let config = stored;
-  const notes: string[] = [];
-  for (const { field, flag, tunable } of FLAG_FIELDS) {
-    const [now, value] = [given.get(flag), valueAt(stored, field)];
-    if (!tunable || now === undefined || Number(now) === value) continue;
-    // The command of the start, typed again, does not undo what a person changed since.
-    if (then.get(flag) === now) {
-      notes.push(`${flag} stays at ${value}, to which it was changed during the run. The dashboard can set it to ${now} again.`);
-    } else {
-      config = { ...config, [field]: Number(now) };
-      notes.push(`${flag} is ${now} from now on; it was ${value}.`);
-    }
-  }
-  return { config, notes };
-}
-
-/** Other --rounds change when a run ends, and not its learning rate: under a stretched cosine the rate would jump. */
-function reschedule(stored: TrainingConfig, given: ReadonlyMap<string, string>): ResumedTraining {
-  const rounds = Number(given.get('--rounds') ?? stored.rounds);
-  const { schedule } = stored;
-  if (schedule.kind !== 'cosine') return { config: { ...stored, rounds }, notes: [] };
-  const chosen = given.get('--lr-rounds');
-  const decayRounds = Number(chosen ?? (schedule.decayRounds || (rounds === stored.rounds ? 0 : stored.rounds)));
-  const config = { ...stored, rounds, schedule: { ...schedule, decayRounds } };
-  if (chosen !== undefined || rounds === stored.rounds) return { config, notes: [] };
-  const rate = `the learning rate still reaches its final value at round ${decayRounds}`;
-  const stay = rounds > decayRounds ? ' and stays there' : '';
-  return {
-    config,
-    notes: [
-      `The run now has ${rounds} rounds, and ${rate}${stay}. Add --lr-rounds ${rounds} to stretch the schedule over all rounds.`,
-    ],
-  };
-}
-
-const CHANGEABLE = ['--rounds', '--lr-rounds'];
-
-function checkUnchanged({ field, flag, tunable }: FlagField, stored: TrainingConfig, given: ReadonlyMap<string, string>): void {
-  const [then, now] = [valueAt(stored, field), given.get(flag)];
-  // The SHA-256 of the text detects another --corpus.
-  if (now === undefined || flag === '--corpus') return;
-  if (then !== undefined && CHANGEABLE.includes(flag)) return;
-  if (tunable && stored.leaseStreams === 0) return;
-  const [part] = field.split('.');
-  if (then === undefined && (part === 'optimizer' || part === 'schedule'))
-    throw notResumed(`${flag} has no effect on the run to resume, which has ${part} ${stored[part].kind}`, flag);
-  if (then === undefined || (typeof then === 'number' ? then === Number(now) : String(then) === now)) return;
-  if (typeof then === 'boolean') throw withoutSwitch(flag);
-  throw notResumed(`${flag} ${now} differs from the run to resume, which has ${String(then)}`, flag);
-}
-
-function withoutSwitch(flag: string): SettingsError {
-  return notResumed(`the run to resume was started without ${flag}`, flag);
-}
-
-function notResumed(message: string, flag: string): SettingsError {
-  return new SettingsError(
-    message,
-    `Leave ${flag} out to continue that run, or start a new run with another --out and without --resume.`,
   );
 }

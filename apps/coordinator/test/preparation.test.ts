@@ -75,12 +75,23 @@ describe('a resume', () => {
     await expect(resume('--eval-every=6')).rejects.toMatchObject({
       message: expect.stringMatching(/--eval-every 6 differs .* 5$/),
     });
-    expect((await resume()).evaluateEvery).toBe(5);
+    expect((await resume()).cadences.evaluateEvery).toBe(5);
   });
 
   it('takes another validation cadence in any other run', async () => {
     await savedRun(['--eval-every=5'], { round: 7, evaluations: [] });
-    expect((await resume('--eval-every=6')).evaluateEvery).toBe(6);
+    expect((await resume('--eval-every=6')).cadences.evaluateEvery).toBe(6);
+  });
+
+  it('may change what a round is; what counts rounds follows, also in a reproducible run and in later resumes', async () => {
+    const run = ['--rounds=100', '--batch=2', '--checkpoint-every=20', '--eval-every=10'];
+    await savedRun([...run, '--reproducible'], { round: 50, evaluations: [at(50, 3)] });
+    const { training, cadences, flags, notes } = await resume('--checkpoint-every=20', '--local-steps=5', '--tracks=2');
+    expect(training.config).toMatchObject({ localSteps: 5, rounds: 60, changedRound: 50, changedWindow: 50 });
+    expect(training.history.evaluations).toEqual([at(50, 3)]);
+    expect(cadences).toMatchObject({ evaluateEvery: 2, checkpointEvery: 20 });
+    expect([flags.untilSaved, flags.afterwards].map((one) => one.get('--checkpoint-every'))).toEqual(['20', '20']);
+    expect(notes).toEqual([{ level: 'info', text: expect.stringMatching(/^From round 50 on, rounds are local/) }]);
   });
 
   it('remembers a best model that was found after the last checkpoint', async () => {

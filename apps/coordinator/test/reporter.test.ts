@@ -1,6 +1,6 @@
 import type { RunEvent } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
-import { describe as linesOf, ofOthers, withoutFloods } from '../src/reporter.js';
+import { createReporter, describe as linesOf, ofOthers, withoutFloods } from '../src/reporter.js';
 
 const reason = 'wrong token';
 const knock: RunEvent = { event: 'worker', workerId: 'w', name: 'stranger', change: 'refused', reason, workers: 0 };
@@ -64,7 +64,7 @@ it('an unstable loss is told once, by the warning with the remedy', () => {
     { event: 'note', level: 'warn', text, remedy: 'Lower --lr.' },
     { event: 'decision', round: 4, text: 'paused by admin', decision: { kind: 'paused', by: 'admin' } },
   ];
-  expect(events.flatMap(linesOf)).toEqual([text, 'Lower --lr.', 'round 4: paused by admin']);
+  expect(events.flatMap((event) => linesOf(event))).toEqual([text, 'Lower --lr.', 'round 4: paused by admin']);
 });
 
 it('the losses of a validation say which is of averaged parameters, and so does the end of a run', () => {
@@ -76,4 +76,22 @@ it('the losses of a validation say which is of averaged parameters, and so does 
   const lines = linesOf({ event: 'finished', round: 9, reason: 'completed', checkpoint: 'c', ...losses, ...best });
   expect(lines).toContain('best validation: 1.4101 nats/char after round 9 with averaged parameters, in b');
   expect(lines).toContain('validation of the last round: 1.4712 nats/char, with averaged parameters 1.4101');
+});
+
+it('a local run has lines for the part of a round that is computed, and its norm is of a difference', () => {
+  const lines: string[] = [];
+  const report = createReporter(false, (line) => lines.push(line));
+  const round = { rounds: 9, trainLoss: 2, gradientNorm: 0.5, clipScale: 1, learningRate: 1, roundMs: 1, charsPerSecond: 1 };
+  const completed: RunEvent = { event: 'round', round: 9, ...round, etaMs: 0, workers: 1 };
+  const model = { layers: 1, hidden: 2, vocabulary: 3 };
+  const corpus = { name: 'winters', characters: 3, train: 2, validation: 1 };
+  const started = (localSteps: number) =>
+    ({ event: 'started', round: 0, config: { model, localSteps, rounds: 9 }, parameters: 1, corpus }) as unknown as RunEvent;
+  for (const event of [started(32), { event: 'progress', round: 8, fraction: 0.4 } as const, completed, started(1), completed])
+    report(event);
+  expect(lines.filter((line) => line.startsWith('round'))).toEqual([
+    'round 9: 40 % computed',
+    expect.stringContaining('|D| 0.500'),
+    expect.stringContaining('|g| 0.500'),
+  ]);
 });

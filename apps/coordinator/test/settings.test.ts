@@ -2,7 +2,8 @@ import { CELL_NAMES, CELLS } from '@troupe/config';
 import { CELLS as MODEL_CELLS, checkEngineConfig } from '@troupe/model';
 import { LIMITS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
-import { parseSettings, resumeTraining } from '../src/settings.js';
+import { resumeTraining } from '../src/resumed-config.js';
+import { parseSettings } from '../src/settings.js';
 import { openapi } from '../src/web/openapi.js';
 import { PATHS } from '../src/web/path-names.js';
 
@@ -11,7 +12,7 @@ const training = (...argv: string[]) => parseSettings(argv, {}).training(V);
 const flags = (...argv: string[]) => parseSettings(argv, {}).given;
 /** As a run resumes that was started with `stored`. */
 const resumed = (stored: string[], ...argv: string[]) =>
-  resumeTraining(training(...stored), parseSettings(argv, {}), flags(...stored));
+  resumeTraining(training(...stored), parseSettings(argv, {}), 10, flags(...stored));
 const resume = (stored: string[], ...argv: string[]) => resumed(stored, ...argv).config;
 const refused = (message: RegExp) =>
   expect.objectContaining({ name: 'SettingsError', message: expect.stringMatching(message), remedy: expect.stringMatching(/./) });
@@ -253,13 +254,76 @@ describe('flags beside --resume', () => {
 
   it('do not undo what a person changed during the run when the command of the start is typed again', () => {
     const stored = { ...training('--lr', '0.01'), learningRate: 0.002 };
-    const { config, notes } = resumeTraining(stored, { given: flags('--lr', '0.01') }, flags('--lr', '0.01'));
+    const { config, notes } = resumeTraining(stored, { given: flags('--lr', '0.01') }, 10, flags('--lr', '0.01'));
     expect(config.learningRate).toBe(0.002);
     expect(notes).toEqual([expect.stringMatching(/^--lr stays at 0.002/)]);
   });
 
   it('are refused in a reproducible run if they would change its bits', () => {
     expect(() => resume(['--reproducible', '--lr', '0.01'], '--lr', '0.003')).toThrow(refused(/^--lr 0.003 differs/));
+  });
+
+  describe('that make its rounds local, or exact', () => {
+    const EXACT = ['--rounds', '1000', '--ema', '0.99', '--warmup', '50'];
+
+    it('let it end after as many characters, and say in one line what goes on and what does not', () => {
+      const { config, notes } = resumed(EXACT, '--local-steps', '10', '--tracks', '4', '--outer-lr', '1', '--codec', 'int8-both');
+      expect(config).toMatchObject({ localSteps: 10, tracks: 4, rounds: 109, outerLearningRate: 1, codec: 'int8-both' });
+      expect(notes).toEqual([
+        'From round 10 on, rounds are local, with 10 steps of 4 tracks each; until now they were exact. Parameters, averages, positions and ' +
+          "states of the streams, history and credits go on. The optimizer's state fits only the other kind of round, so it starts afresh. " +
+          'The run now ends at round 109 (it was 1000), and the learning rate goes on with the characters read.',
+      ]);
+      const back = resumeTraining(config, parseSettings(['--local-steps', '1'], {}), 20);
+      expect(back.config).toMatchObject({ localSteps: 1, tracks: 0, rounds: 910 });
+      expect(back.notes[0]).toMatch(
+        /^From round 20 on, rounds are exact; until now they were local, with 10 steps of 4 tracks each/,
+      );
+    });
+
+    it('keep the state of the outer optimizer when only their number of steps or tracks changes', () => {
+      const { config, notes } = resumed(['--local-steps', '4', '--rounds', '100'], '--local-steps', '8');
+      expect(config).toMatchObject({ localSteps: 8, tracks: 8, rounds: 55 });
+      expect(notes[0]).toContain('averages, the optimizer, positions');
+      expect(notes[0]).not.toContain('afresh');
+      expect(resume(['--local-steps', '4'], '--tracks', '2')).toMatchObject({ localSteps: 4, tracks: 2 });
+    });
+
+    it('count as typed if they differ from those of the run, and follow the rounds if they are typed again', () => {
+      expect(resume(EXACT, ...EXACT, '--local-steps', '10')).toEqual(resume(EXACT, '--local-steps', '10'));
+      expect(resume(EXACT, '--local-steps', '10', '--rounds', '60', '--ema', '0.5')).toMatchObject({ rounds: 60, ema: 0.5 });
+      const stretched = resume(EXACT, '--local-steps', '10', '--rounds', '60', '--lr-rounds', '60');
+      expect(stretched.schedule).toMatchObject({ decayRounds: 510 });
+    });
+
+    it('may change what a person may change in a run, also in one that is reproducible', () => {
+      const { config, notes } = resumed([...EXACT, '--reproducible'], '--local-steps', '10', '--lr', '0.5');
+      expect(config).toMatchObject({ leaseStreams: 4, learningRate: 0.5 });
+      expect(notes).toHaveLength(2);
+      expect(() => resume(EXACT, '--local-steps', '10', '--seed', '2')).toThrow(refused(/^--seed 2 differs/));
+    });
+
+    it('change nothing when they are typed again in the run that they made', () => {
+      const config = resume(EXACT, '--local-steps', '10');
+      expect(resumeTraining(config, parseSettings(['--local-steps', '10'], {}), 30)).toEqual({ config, notes: [] });
+    });
+
+    it('let --rounds and --lr-rounds count rounds afterwards as before', () => {
+      const config = resume(EXACT, '--local-steps', '10');
+      const longer = resumeTraining(config, parseSettings(['--rounds', '200'], {}), 30);
+      expect(longer.config.schedule).toEqual(config.schedule);
+      expect(longer.notes[0]).toContain('at round 109 and stays there');
+      const stretched = resumeTraining(config, parseSettings(['--rounds', '200', '--lr-rounds', '200'], {}), 30);
+      expect(stretched.config.schedule).toMatchObject({ decayRounds: 10 + 190 * 10 });
+    });
+
+    it('are refused before the first round, with tracks that do not divide the batch, and without a window', () => {
+      const at = (round: number, ...argv: string[]) => resumeTraining(training(...EXACT), parseSettings(argv, {}), round);
+      expect(() => at(0, '--local-steps', '10')).toThrow(refused(/no complete round/));
+      expect(() => at(9, '--local-steps', '10', '--tracks', '5')).toThrow(refused(/4 and 8 do/));
+      expect(() => at(9, '--local-steps', '0')).toThrow(refused(/--local-steps 0/));
+      expect(() => at(9, '--local-steps', '2000')).toThrow(refused(/^--local-steps must be/));
+    });
   });
 
   it.each<[string[], RegExp]>([

@@ -33,6 +33,7 @@ const EN = {
     string
   >,
   roundOf: (round: string, rounds: string) => `round ${round} of ${rounds}`,
+  roundPart: (round: string, percent: string) => `${round}; ${percent} of the next one computed`,
   eta: (time: string) => `about ${time} left`,
   organizedBy: (who: string) => `organized by ${who}`,
   parameters: (n: string) => `${n} parameters`,
@@ -171,6 +172,8 @@ const EN = {
   validationAverage: 'validation, averaged parameters',
   gradientTitle: 'Gradient norm',
   gradientUnit: 'before clipping',
+  differenceTitle: 'Norm of the mean difference',
+  differenceUnit: 'of the parameters, over the steps of a round',
   norm: 'norm',
   clipped: 'clipped',
   clipLine: 'clip norm',
@@ -299,6 +302,8 @@ const EN = {
     `In ${layer} little gradient is left in h. This older measurement leaves out the cell c, in which an LSTM remembers, so it does not tell how far back the model can learn.`,
   flowClip: (clipNorm: string, percent: string) =>
     `Clipping limits the step, not the flow. A gradient whose norm exceeds ${clipNorm} is scaled down as a whole (${percent} of the rounds shown). Clipping tames exploding gradients but cannot restore vanished ones; the gates of LSTM and GRU keep gradients from vanishing.`,
+  flowClipSteps: (clipNorm: string) =>
+    `Clipping limits the step, not the flow. In local rounds the gradient of each step in a track is scaled down to a norm of ${clipNorm}. Clipping tames exploding gradients but cannot restore vanished ones; the gates of LSTM and GRU keep gradients from vanishing.`,
   flowNoClip: 'This run does not clip gradients. One exploding gradient can undo many steps; try --clip 1.',
 
   runsIntro: 'The runs of this folder. Select runs to compare them.',
@@ -349,6 +354,7 @@ const ZH: Texts = {
 
   phase: { starting: '正在启动', running: '运行中', paused: '已暂停', waiting: '等待中', over: '已结束' },
   roundOf: (round, rounds) => `第 ${round} 轮，共 ${rounds} 轮`,
+  roundPart: (round, percent) => `${round}；下一轮已计算 ${percent}`,
   eta: (time) => `大约还需 ${time}`,
   organizedBy: (who) => `组织者：${who}`,
   parameters: (n) => `${n} 个参数`,
@@ -474,6 +480,8 @@ const ZH: Texts = {
   validationAverage: '验证（参数平均）',
   gradientTitle: '梯度范数',
   gradientUnit: '裁剪前',
+  differenceTitle: '平均差值的范数',
+  differenceUnit: '参数在一轮各步之间的变化',
   norm: '范数',
   clipped: '被裁剪',
   clipLine: '裁剪阈值',
@@ -588,6 +596,8 @@ const ZH: Texts = {
   flowHidden: (layer) => `${layer}的 h 中剩余的梯度很少。这次较早的测量不包括 LSTM 用来记忆的 c，因此不能说明模型能学到多远。`,
   flowClip: (clipNorm, percent) =>
     `裁剪限制的是步长，不是梯度流。范数超过 ${clipNorm} 的梯度会整体缩小（占所示轮次的 ${percent}）。裁剪能抑制梯度爆炸，但不能恢复已消失的梯度；LSTM 和 GRU 的门可以防止梯度消失。`,
+  flowClipSteps: (clipNorm) =>
+    `裁剪限制的是步长，不是梯度流。在本地轮次中，分组里每一步的梯度范数都会缩小到 ${clipNorm} 以内。裁剪能抑制梯度爆炸，但不能恢复已消失的梯度；LSTM 和 GRU 的门可以防止梯度消失。`,
   flowNoClip: '本次训练不裁剪梯度。一次梯度爆炸就可能抵消许多步的成果，建议试用 --clip 1。',
 
   runsIntro: '同一文件夹中的各次训练。勾选即可比较。',

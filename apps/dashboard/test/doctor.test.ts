@@ -44,6 +44,16 @@ describe('the run doctor', () => {
     expect(diagnose(EMPTY).finding.kind).toBe('none');
   });
 
+  it('sees after a few local rounds what takes many exact ones', () => {
+    const begun = { rounds: 3, columns: { trainLoss: () => 2 * CHANCE } };
+    expect(diagnose(state({ ...begun, config: { localSteps: 32 } })).finding.kind).toBe('aboveChance');
+    expect(diagnose(state({ ...begun, rounds: 2, config: { localSteps: 32 } })).finding.kind).toBe('none');
+    expect(diagnose(state({ ...begun, config: { localSteps: 2 } })).finding.kind).toBe('none');
+    const links = { rounds: 3, columns: { transferMs: () => 500 } };
+    expect(diagnose(state({ ...links, config: { localSteps: 32 } })).finding.kind).toBe('network');
+    expect(diagnose(state(links)).finding.kind).toBe('none');
+  });
+
   it('halves the rate of a run whose loss is above chance', () => {
     const columns = { trainLoss: () => 1.2 * CHANCE };
     const { finding, treatments } = diagnose(state({ columns }));

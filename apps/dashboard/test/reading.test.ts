@@ -6,6 +6,7 @@ import {
   clippedFraction,
   computeFraction,
   gradientPlot,
+  stepNorms,
   logMarks,
   lossPlot,
   nearest,
@@ -108,6 +109,12 @@ describe('curves', () => {
     ]);
     expect(gradientPlot(some, 0).curves[2]).toEqual([null, null, null]);
     expect(clippedFraction(some)).toBeCloseTo(1 / 3);
+  });
+
+  it('of a local run are norms of differences, which the clip norm of its steps does not limit', () => {
+    expect(stepNorms({ clip: 2, localSteps: 1 })).toEqual({ ofDifference: false, clip: 2 });
+    expect(stepNorms({ clip: 2, localSteps: 32 })).toEqual({ ofDifference: true, clip: 0 });
+    expect(stepNorms(undefined)).toEqual({ ofDifference: false, clip: 0 });
   });
 
   it('of time have the four parts of a round', () => {

@@ -58,6 +58,7 @@ function describe(entry: Entry, progress: ReturnType<typeof createProgress>): st
     case 'ready':
       return `ready at round ${entry.round} with ${entry.engine}, ${Math.round(entry.charsPerSecond).toLocaleString('en')} chars/s`;
     case 'computed':
+    case 'progress':
       return progress(entry);
     case 'refused':
       return `round ${entry.round}: contribution not counted (${entry.result}): ${entry.reason}`;

@@ -1,20 +1,27 @@
 /** How far the run is, as a worker sees it: a line now and then, not one a round. */
 import type { WorkerLog } from '@troupe/worker';
 
-type Computed = Extract<WorkerLog, { kind: 'computed' }>;
+type Computed = Extract<WorkerLog, { kind: 'computed' | 'progress' }>;
 
 /** Between two lines. */
 export const QUIET_MS = 10_000;
 
 /**
  * @param nowMs monotonic
- * @returns a function that gives the line to print for a computed lease, if one is due
+ * @returns a function that gives the line to print for a computed lease, or for a part of one, if one is due
  */
 export function createProgress(nowMs: () => number): (entry: Computed) => string | undefined {
   let last: { readonly round: number; readonly atMs: number } | undefined;
-  return ({ round, rounds, trainLoss, credit }) => {
+  let lastStepMs = nowMs();
+  return (entry) => {
     const atMs = nowMs();
+    if (entry.kind === 'progress') {
+      if (atMs - Math.max(lastStepMs, last?.atMs ?? 0) < QUIET_MS) return undefined;
+      lastStepMs = atMs;
+      return `round ${whole(entry.round + 1)}: step ${whole(entry.steps)} of ${whole(entry.of)}`;
+    }
     if (last && atMs - last.atMs < QUIET_MS) return undefined;
+    const { round, rounds, trainLoss, credit } = entry;
     const roundMs = last && round > last.round ? (atMs - last.atMs) / (round - last.round) : undefined;
     last = { round, atMs };
     const loss = trainLoss === undefined ? '' : `, loss ${trainLoss.toFixed(2)} nats/char`;

@@ -18,3 +18,15 @@ it('a worker tells how far the run is, its loss and the time left, and not in ev
   now = 3 * QUIET_MS;
   expect(progress({ ...entry, round: 2_000, trainLoss: 1 })).not.toContain('left');
 });
+
+it('a worker tells how far it is with a lease that takes long', () => {
+  let now = 0;
+  const progress = createProgress(() => now);
+  const step = (steps: number) => progress({ kind: 'progress', round: 11, steps, of: 32 });
+  now = QUIET_MS - 1;
+  expect(step(3)).toBeUndefined();
+  now = QUIET_MS;
+  expect(step(4)).toBe('round 12: step 4 of 32');
+  now = 2 * QUIET_MS - 1;
+  expect(step(7)).toBeUndefined();
+});

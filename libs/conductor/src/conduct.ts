@@ -1,8 +1,8 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
 import { largestState } from '@troupe/model';
 import { createCreditLedger, type CreditLedger, type RunStatus, type WorkerState, type WorkerView } from '@troupe/run';
-import { aborted, streamCharacters, unitStreams, type SendBudget, type Topology } from '@troupe/protocol';
-import { createRunState, oldestUnverified, type RunSettings } from '@troupe/scheduler';
+import { aborted, isLocal, streamCharacters, unitStreams, type SendBudget, type Topology } from '@troupe/protocol';
+import { createRunState, oldestUnverified, roundProgress, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { Audits } from './audits.js';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
@@ -25,7 +25,7 @@ import { workerStates, workerViews } from './worker-views.js';
 
 /** The resolution of the scheduler's deadlines. */
 const TICK_MS = 100;
-/** How long the end of a run waits for the audits of its last rounds. */
+/** How long the end of a run waits for the audits of its last rounds; in a local run, for each of the steps. */
 const LAST_AUDITS_MS = 60_000;
 /** How long workers have to receive the news that the run is over. */
 const GOODBYE_MS = 3_000;
@@ -127,7 +127,10 @@ export interface Conductor {
   close(): void;
 }
 
-export type ConductorStatus = Pick<RunStatus, 'phase' | 'phaseReason' | 'pausedBy' | 'round' | 'config' | 'workerCount'>;
+export type ConductorStatus = Pick<
+  RunStatus,
+  'phase' | 'phaseReason' | 'pausedBy' | 'round' | 'progress' | 'config' | 'workerCount'
+>;
 
 /** The loss or the gradient overflowed. */
 export class RunDiverged extends Error {
@@ -175,6 +178,8 @@ class RunConductor implements Conductor {
   readonly #followUps: FollowUps;
   readonly #audits: Audits;
   readonly #ended = createPromise<Ending>();
+  /** The progress that was reported last. */
+  #told = { round: -1, fraction: 0 };
   #standing: Standing = {};
   #tainted: RunTainted | undefined;
 
@@ -245,11 +250,24 @@ class RunConductor implements Conductor {
     const news = [this.#announcer(event, nowMs, this.shell.state.phase === 'over'), warningOf(event)];
     for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
+    this.#reportProgress(event);
     this.#audits.handle(event);
     if (event.type === 'tainted') this.#noteTainted(event.reason, event.since);
     this.#snapshots.handle(event);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
+  }
+
+  /** Once for each per cent of a local round. */
+  #reportProgress(event: ConductorEvent): void {
+    const { training, ports } = this.#options;
+    const isNews = event.type === 'counted' || (event.type === 'workerMessage' && event.message.type === 'progress');
+    if (!isNews || !isLocal(training.config)) return;
+    const { round } = this.shell;
+    const fraction = Math.floor(roundProgress(this.shell.state) * 100) / 100;
+    if (round === this.#told.round && fraction <= this.#told.fraction) return;
+    this.#told = { round, fraction };
+    ports.report({ event: 'progress', ...this.#told });
   }
 
   /** The earliest lie counts. It may be found when the last round is complete. */
@@ -271,6 +289,7 @@ class RunConductor implements Conductor {
       phaseReason,
       pausedBy: [...state.pausedBy],
       round: state.round,
+      ...(isLocal(this.#options.training.config) && phase === 'running' && { progress: roundProgress(state) }),
       config: configNow(this.#options.training),
       workerCount: this.#roster.connected,
     };
@@ -393,7 +412,9 @@ class RunConductor implements Conductor {
 
   /** @throws NotSaved, ValidationFailed, RunTainted */
   async #conclude(ending: Extract<Ending, { type: 'finish' }>, signal: AbortSignal): Promise<void> {
-    await Promise.race([this.#audits.settled(), aborted(signal), aborted(this.#options.ports.deadline(LAST_AUDITS_MS))]);
+    const { training, ports } = this.#options;
+    const late = ports.deadline(LAST_AUDITS_MS * training.config.localSteps);
+    await Promise.race([this.#audits.settled(), aborted(signal), aborted(late)]);
     if (this.#tainted) throw this.#tainted;
     const saved = await this.#followUps.saveNow(ending.round);
     // Rounds that are not on disk have to be computed again, so workers must not be told that the
@@ -475,7 +496,7 @@ function runSettings({
   auditor,
   ports,
 }: ConductorOptions): RunSettings {
-  const { rounds, localSteps, codec } = config;
+  const { rounds, localSteps, changedRound, changedWindow, codec } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
   return {
     streams: config.streams,
@@ -483,7 +504,7 @@ function runSettings({
     rounds,
     leaseStreams: unitStreams(config),
     windowsPerPass: streams.windowsPerPass,
-    localSteps,
+    ...{ localSteps, changedRound, changedWindow },
     codec,
     ...loss,
     ...cadences,

@@ -8,6 +8,8 @@ import {
   createChannel,
   LIMITS,
   MessageBudget,
+  nextSlowRest,
+  NO_REST,
   printable,
   PROTOCOL_VERSION,
   ProtocolError,
@@ -19,6 +21,7 @@ import {
   type Message,
   type MessageOf,
   type SendBudget,
+  type SlowRest,
   type StopCode,
 } from '@troupe/protocol';
 import { creditedAs } from '@troupe/run';
@@ -29,7 +32,7 @@ import type { Gate, Pass } from './gate.js';
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
 
-const ACCEPTED = ['hello', 'ready', 'decline', 'resync', 'seeded', 'bye'] as const;
+const ACCEPTED = ['hello', 'ready', 'decline', 'progress', 'resync', 'seeded', 'bye'] as const;
 type Incoming = MessageOf<(typeof ACCEPTED)[number]>;
 type ControlChannel = Channel<Incoming['type']>;
 
@@ -66,6 +69,8 @@ export interface ControlServerOptions {
 
 export class ControlServer {
   readonly #options: ControlServerOptions;
+  /** By address and name: workers whose link was too slow. */
+  readonly #slow = new Map<string, SlowRest>();
   #joined = 0;
   /** Workers that have left, the first to leave first: the roster forgets them sooner than an audit may find a lie of theirs. */
   readonly #left = new Map<string, WorkerIdentity>();
@@ -96,6 +101,7 @@ export class ControlServer {
       this.#refuseLate();
       const { remote } = channel;
       this.#refuseBanned({ name, remote });
+      this.#refuseResting({ name, remote });
       const worker = {
         id: this.#newId(),
         name,
@@ -110,7 +116,9 @@ export class ControlServer {
     } catch (error) {
       if (error instanceof ProtocolError) {
         trySend(channel, refusal(error));
-        this.#options.put({ type: 'peerRefused', name, reason: printable(`${error.code}: ${error.message}`) });
+        // It comes back until its rest is over, and people have been told of that.
+        const isNews = error.code !== 'too_slow';
+        if (isNews) this.#options.put({ type: 'peerRefused', name, reason: printable(`${error.code}: ${error.message}`) });
       } else if (!(error instanceof TransportError)) throw error;
     } finally {
       pass?.release();
@@ -156,6 +164,30 @@ export class ControlServer {
     bans.add(liar, { by: 'audit', refused: !isShared, held: true, reason: evidence });
     this.remove(workerId, farewell, false);
     return liar.name;
+  }
+
+  /**
+   * Disconnects a worker whose link is too slow for a snapshot. It may join again after a rest, unless nobody else is there. Others of its
+   * address and name, as a school or an office may have, do not suffer.
+   * @returns the rest, ms
+   */
+  leaveOut(workerId: string, reason: string): number {
+    const { roster, nowMs } = this.#options;
+    const slow = roster.workers.get(workerId);
+    if (!slow) return 0;
+    slow.session?.channel.close(reason);
+    if (this.#isShared(slow)) return 0;
+    const key = alikeKey(slow);
+    const rest = nextSlowRest(this.#slow.get(key) ?? NO_REST, nowMs());
+    this.#slow.delete(key);
+    this.#slow.set(key, rest);
+    if (this.#slow.size > LIMITS.workers) this.#slow.delete(this.#slow.keys().next().value!);
+    return rest.untilMs - nowMs();
+  }
+
+  #isShared(worker: WorkerIdentity): boolean {
+    const others = [...this.#options.roster.workers.values()].filter(({ id, session }) => id !== worker.id && session);
+    return others.some((other) => isAlike(other, worker));
   }
 
   /**
@@ -217,6 +249,17 @@ export class ControlServer {
       'banned',
       'the organizer of this run has banned this worker',
       'Ask the organizer, or join another run.',
+    );
+  }
+
+  #refuseResting(worker: Pick<WorkerIdentity, 'name' | 'remote'>): void {
+    const { roster, nowMs } = this.#options;
+    const restMs = (this.#slow.get(alikeKey(worker))?.untilMs ?? 0) - nowMs();
+    if (restMs <= 0 || roster.connected === 0) return;
+    throw new ProtocolError(
+      'too_slow',
+      `the link of this worker was too slow for this run, which tries it again in ${Math.ceil(restMs / 60_000)} min`,
+      'Use a faster link, or join a run with --local-steps or --codec int8-both, which need less.',
     );
   }
 
@@ -284,6 +327,13 @@ export class ControlServer {
         );
       case 'seeded':
         return message;
+      case 'progress':
+        if (message.steps < this.#options.welcome.config.localSteps) return message;
+        throw new ProtocolError(
+          'invalid_message',
+          'a worker reports more steps than a lease has',
+          'Run the same release of Troupe on both sides.',
+        );
       case 'decline':
       case 'resync':
         return { ...message, reason: printable(message.reason) };
@@ -320,8 +370,13 @@ function endSession(session: ControlSession, error: ProtocolError): void {
 }
 
 /** A ban would concern both. */
+/** Of all workers with the same name at the same address. */
+function alikeKey({ remote, name }: Pick<WorkerIdentity, 'name' | 'remote'>): string {
+  return `${hostOf(remote)} ${name}`;
+}
+
 function isAlike(a: Pick<WorkerIdentity, 'name' | 'remote'>, b: Pick<WorkerIdentity, 'name' | 'remote'>): boolean {
-  return a.name === b.name && hostOf(a.remote) === hostOf(b.remote);
+  return alikeKey(a) === alikeKey(b);
 }
 
 /**

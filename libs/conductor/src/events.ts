@@ -39,7 +39,7 @@ export interface ControlSession {
 }
 
 /** The messages of a welcomed worker. Their texts contain no control characters. */
-export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync' | 'seeded'>;
+export type WorkerMessage = MessageOf<'ready' | 'decline' | 'progress' | 'resync' | 'seeded'>;
 /** Why the scheduler is done. */
 export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */
@@ -74,6 +74,7 @@ export type ConductorEvent =
   | Extract<RunInput, { type: 'verified' }>
   | { readonly type: 'audited'; readonly lease: AuditedLease; readonly finding: AuditFinding }
   | { readonly type: 'peer'; readonly peer: ReducePeer }
+  | Extract<RunInput, { type: 'lagging' }>
   /**
    * The update of the current round has arrived. The coordinator's replica has not applied it yet.
    */
@@ -110,6 +111,7 @@ export type AuditedLease = Pick<ReduceAudit, 'round' | 'leaseId' | 'workerId'>;
 export function reduceEvent(event: ReduceEvent, state: RunState): ConductorEvent | undefined {
   if (event.kind === 'rejected') return { type: 'rejected', rejection: { ...event, reason: printable(event.reason) } };
   if (event.kind === 'peer') return { type: 'peer', peer: event };
+  if (event.kind === 'lagging') return { type: 'lagging', workerId: event.workerId };
   if (state.phase === 'over' || event.round !== state.round) return undefined;
   if (event.kind === 'audit') return { type: 'audit', audit: event };
   if (event.kind === 'update') return { type: 'update', update: event };

@@ -131,6 +131,7 @@ function noteMessage(entry: WorkerEntry | undefined, message: WorkerMessage, now
       if (!isOvertaken(message.code)) entry.reason = message.reason;
       return;
     case 'seeded':
+    case 'progress':
       return;
     default:
       message satisfies never;

@@ -4,7 +4,7 @@
  */
 import { applyUpdate, type CollectiveHost, type ReduceUpdate } from '@troupe/collective';
 import { encodeLeaseBody, ProtocolError } from '@troupe/protocol';
-import { bannedText, parkedText } from '@troupe/run';
+import { bannedText, laggingText, parkedText } from '@troupe/run';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
 import type { ControlServer } from './control-server.js';
 import type { ConductorEvent, WorkerIdentity, WorkerMessage } from './events.js';
@@ -139,10 +139,13 @@ export class RunShell {
   }
 
   /** The service tells the worker as well, in order with the updates. */
-  #park({ workerId, faster }: Extract<RunEffect, { type: 'park' }>): void {
+  #park({ workerId, faster, restMs }: Extract<RunEffect, { type: 'park' }>): void {
     this.#parts.reduce.subscribe(workerId, false);
     this.#parts.snapshots.forget(workerId);
-    this.#parts.workers.send(workerId, { type: 'parked', reason: parkedText(faster) });
+    this.#parts.workers.send(workerId, {
+      type: 'parked',
+      reason: restMs === undefined ? parkedText(faster) : laggingText(restMs),
+    });
   }
 
   #openRound(round: number): void {
@@ -196,6 +199,7 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
       const { leaseId, workerId, round, norm } = event.audit;
       return norm === undefined ? undefined : { type: 'conspicuous', leaseId, workerId, round };
     }
+    case 'lagging':
     case 'verified':
       return event;
     case 'audited':
@@ -218,6 +222,8 @@ function messageInput(
       return { type: 'workerReady', workerId, name, trusted, suspect, charsPerSecond: message.charsPerSecond };
     case 'decline':
       return { type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason };
+    case 'progress':
+      return { type: 'progress', workerId, leaseId: message.leaseId, steps: message.steps };
     case 'resync':
       return { type: 'workerSyncing', workerId, reason: message.reason, round: message.round };
     case 'seeded':

@@ -7,6 +7,7 @@ import { encodeFrames, LIMITS, ProtocolError, retainedUpdates } from '@troupe/pr
 import type { RunEvent } from '@troupe/run';
 import { TransportError } from '@troupe/transport';
 import type { ConductorEvent, ControlSession, WorkerMessage } from './events.js';
+import type { ControlServer } from './control-server.js';
 import { Seeding, type SeedingParts } from './seeding.js';
 import {
   mustBeTold,
@@ -23,6 +24,7 @@ import {
 } from './snapshot-queue.js';
 
 export interface SnapshotSenderParts extends SeedingParts {
+  readonly workers: Pick<ControlServer, 'send' | 'leaveOut'>;
   /** P. */
   readonly parameters: number;
   /** Rounds completed. */
@@ -110,6 +112,7 @@ export class SnapshotSender {
   #onMessage(workerId: string, message: WorkerMessage): void {
     switch (message.type) {
       case 'decline':
+      case 'progress':
         return;
       case 'seeded':
         if (!this.#seeding.onSeeded(workerId, message)) return;
@@ -238,13 +241,15 @@ export class SnapshotSender {
     const moment = this.#moment();
     for (const [workerId, why] of transfersToGiveUp(this.#queue, moment)) {
       const text = this.#explain(why, moment);
+      const restMs = why === 'inTheWay' ? 0 : this.#parts.workers.leaveOut(workerId, text);
+      this.#parts.channelOf(workerId)?.close(text);
+      const when = restMs > 0 ? ` in ${Math.ceil(restMs / 60_000)} min` : '';
       this.#parts.report({
         event: 'note',
         level: 'warn',
         text: `worker ${workerId} is disconnected: ${text}`,
-        remedy: 'It joins again by itself. If this repeats, it needs a faster link, or the run longer rounds (a larger --batch).',
+        remedy: `It joins again by itself${when}. If this repeats, it needs a faster link, or the run longer rounds (a larger --batch, or --local-steps).`,
       });
-      this.#parts.channelOf(workerId)?.close(text);
       // Its end is noticed later; until then it must not hold the snapshot.
       this.#queue.transfers.delete(workerId);
     }

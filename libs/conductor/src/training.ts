@@ -192,11 +192,13 @@ export function localLeaseOf(
 
 /** What the schedule makes of the peak in `round`. */
 export function roundRate(
-  { schedule, rounds }: Pick<TrainingConfig, 'schedule' | 'rounds'>,
+  config: Pick<TrainingConfig, 'schedule' | 'rounds' | 'localSteps' | 'changedRound' | 'changedWindow'>,
   { learningRate: peak }: Pick<Knobs, 'learningRate'>,
   round: number,
 ): number {
-  return learningRateAt(schedule, peak, round, rounds);
+  const { schedule, rounds, changedRound } = config;
+  const [at, end] = changedRound === 0 ? [round, rounds] : [firstWindow(config, round), firstWindow(config, rounds)];
+  return learningRateAt(schedule, peak, at, end);
 }
 
 /** The inner optimizer starts afresh in every round, and its first steps would be too long: their directions are of single gradients. */
@@ -316,8 +318,21 @@ function startingReplica(
   const saved = checkpoint && trainedParameters(checkpoint);
   const start = saved?.parameters ?? initial ?? initialParameters(config.model, layout, config.seed, config.forgetBias);
   replica.setParameters(start, saved?.average);
-  if (checkpoint) replica.importState(checkpoint.optimizer);
+  if (checkpoint) replica.importState(isOfOtherKind(checkpoint, config) ? restarted(replica, checkpoint) : checkpoint.optimizer);
   return replica;
+}
+
+/** Whether its optimizer stepped with gradients and will step with differences, or the other way round. */
+function isOfOtherKind(checkpoint: Checkpoint, config: TrainingConfig): boolean {
+  const { localSteps = 1 } = checkpoint.config as Partial<TrainingConfig>;
+  return isLocal({ localSteps }) !== isLocal(config);
+}
+
+/** The state of a new optimizer. Its steps are counted on: the average of the parameters, which goes on, depends on them. */
+function restarted(replica: Replica, { optimizer }: Checkpoint): OptimizerState {
+  const { slots, scalars } = replica.exportState();
+  const steps = optimizer.scalars.find(({ name }) => name === 'steps');
+  return { slots, scalars: scalars.map((scalar) => (scalar.name === 'steps' && steps ? steps : scalar)) };
 }
 
 export function validationHistoryOf(checkpoint: Checkpoint | undefined): ValidationHistory {

@@ -1,6 +1,6 @@
 /** The rows of a dashboard's table of workers, from the roster and the scheduler's records. */
 import { LIMITS } from '@troupe/protocol';
-import { MAX_WORKERS_SHOWN, parkedText, type WorkerState, type WorkerView } from '@troupe/run';
+import { laggingText, MAX_WORKERS_SHOWN, parkedText, type WorkerState, type WorkerView } from '@troupe/run';
 import { isOnProbation, type RunState, type WorkerRecord } from '@troupe/scheduler';
 import type { Roster, WorkerEntry } from './roster.js';
 
@@ -68,6 +68,10 @@ function streamsLent({ leases }: WorkerRecord, state: RunState): number {
   return streams;
 }
 
+function whyParked({ faster, lag }: WorkerRecord, nowMs: number): string {
+  return nowMs < lag.untilMs ? laggingText(lag.untilMs - nowMs) : parkedText(faster);
+}
+
 function stateOf(
   entry: WorkerEntry,
   record: WorkerRecord | undefined,
@@ -76,7 +80,7 @@ function stateOf(
 ): [WorkerState, reason: string] {
   if (!entry.session) return ['left', entry.reason];
   if (!record) return [entry.syncing ? 'syncing' : 'joining', entry.syncing ? entry.reason : 'measuring its engines'];
-  if (record.state === 'parked') return record.wanted ? ['syncing', 'it is wanted again'] : ['parked', parkedText(record.faster)];
+  if (record.state === 'parked') return record.wanted ? ['syncing', 'it is wanted again'] : ['parked', whyParked(record, nowMs)];
   if (record.state !== 'ready') return [record.state, entry.reason];
   const own = [...record.leases].flatMap((leaseId) => state.leases.get(leaseId) ?? []);
   const late = [...own, ...record.unanswered.values()].some((lease) => lease.late);

@@ -47,6 +47,7 @@ let server: ControlServer;
 let over: AbortController;
 let bans: BanList;
 let clockMs = 0;
+let localSteps = 1;
 /** Those that the gate has given. */
 let passes: ReturnType<typeof createPasses>;
 /** Addresses of links that were closed because too much was queued for all. */
@@ -56,13 +57,19 @@ const QUEUED_BYTES = 100_000;
 beforeEach(() => {
   [events, tickets, deadlines, roster, over] = [[], [], createDeadlines(), createRoster(0), new AbortController()];
   setMaxListeners(0, over.signal);
+  localSteps = 1;
   let secrets = 0;
   [evicted, passes] = [[], createPasses()];
   server = new ControlServer({
     gate: { admit: (hello, link) => passes.admit(hello, link), addressOf: createTokenGate(HELLO.token).addressOf },
     bans: (bans = createBanList({ now: () => 1_000 })),
     layoutHash: HASH,
-    welcome: { runId: 'run', config: CONFIG, layoutHash: HASH, reduceAddress: '/reduce' },
+    welcome: {
+      ...{ runId: 'run', layoutHash: HASH, reduceAddress: '/reduce' },
+      get config() {
+        return { ...CONFIG, localSteps, tracks: localSteps > 1 ? 3 : 0 };
+      },
+    },
     roster,
     reduce: {
       admit: (workerId, ticket) => tickets.push(`${workerId} in with ${ticket}`),
@@ -282,6 +289,21 @@ describe('a welcomed worker', () => {
     expect(events.map(({ type }) => type)).toEqual(['workerJoined', 'workerLeft', 'peerRefused']);
   });
 
+  it('is refused when it reports more steps than a lease has, of which exact rounds have one', async () => {
+    const progress = (steps: number): Message => ({ type: 'progress', leaseId: 'l1', steps });
+    const exact = await join();
+    exact.send(progress(1));
+    expect(await exact.next()).toMatchObject({ type: 'refuse', code: 'invalid_message' });
+    await exact.served;
+    localSteps = 8;
+    const local = await join();
+    local.send(progress(7));
+    local.send(progress(8));
+    expect(await local.next()).toMatchObject({ type: 'refuse', code: 'invalid_message' });
+    await local.served;
+    expect(of('workerMessage').map(({ message }) => message)).toEqual([progress(7)]);
+  });
+
   it('is refused when it says hello again or sends a message of a coordinator', async () => {
     for (const message of [HELLO, { type: 'stop', code: 'stopped', reason: 'mine now' } as const]) {
       const peer = await join();
@@ -354,6 +376,58 @@ it('a worker that holds most of what is queued for all is disconnected', async (
   expect(evicted).toEqual(['10.0.0.1:4242']);
   await slow.served;
   expect(events.at(-1)).toMatchObject({ type: 'workerLeft', reason: expect.stringContaining('too slow') });
+});
+
+describe('a worker whose link was too slow for a snapshot', () => {
+  const MINUTE = 60_000;
+  const HER = '10.0.0.1:4242';
+  const tooSlow = { type: 'refuse', code: 'too_slow', message: expect.stringMatching(/again in \d+ min$/) };
+
+  /** She joins, and is left out. @returns her rest, ms */
+  async function leaveOut(): Promise<number> {
+    const peer = await join({ remote: HER });
+    const restMs = server.leaveOut(peer.id, 'its link is too slow');
+    await peer.served;
+    return restMs;
+  }
+  const answerTo = async (hello: object, remote = HER): Promise<unknown> => {
+    const peer = connect(remote);
+    peer.send({ ...HELLO, ...hello });
+    const answer = await peer.next();
+    peer.close('enough');
+    await peer.served;
+    return answer;
+  };
+  beforeEach(() => {
+    clockMs = 0;
+  });
+
+  it('may join again after a minute, then after twice as long each time', async () => {
+    await join({ name: 'Bob', remote: '10.0.0.2:1' });
+    for (const minutes of [1, 2, 4]) {
+      expect(await leaveOut()).toBe(minutes * MINUTE);
+      clockMs += minutes * MINUTE - 1;
+      expect(await answerTo({})).toMatchObject(tooSlow);
+      clockMs += 1;
+    }
+    expect(await answerTo({})).toMatchObject({ type: 'welcome' });
+    expect(of('peerRefused')).toEqual([]);
+  });
+
+  it('is admitted at once when nobody else is there', async () => {
+    await leaveOut();
+    expect(await answerTo({})).toMatchObject({ type: 'welcome' });
+  });
+
+  it('keeps out nobody else: not those of its address, and not those of its address and name who are there', async () => {
+    await join({ name: 'Bob', remote: '10.0.0.2:1' });
+    await leaveOut();
+    expect(await answerTo({ name: 'Carl' })).toMatchObject({ type: 'welcome' });
+    clockMs += MINUTE;
+    await join({ remote: HER });
+    expect(await leaveOut()).toBe(0);
+    expect(await answerTo({})).toMatchObject({ type: 'welcome' });
+  });
 });
 
 describe('a pass', () => {

@@ -106,7 +106,11 @@ function connect(id: string): SlowLink {
   return link;
 }
 
+/** Those whose links were too slow. */
+let leftOut: string[];
+
 beforeEach(() => {
+  leftOut = [];
   frameMs = 0;
   [links, round, ready, now, taken, sound, notes, failures, able] = [new Map(), 0, 1, 0, 0, true, [], [], []];
   const vectors = new Float32Array(3 * PARAMETERS);
@@ -135,6 +139,10 @@ beforeEach(() => {
       send(id, message: Message, body?: Uint8Array) {
         links.get(id)!.channel.send(message, body);
         return true;
+      },
+      leaveOut(id) {
+        leftOut.push(id);
+        return 120_000;
       },
     },
     channelOf: (id) => links.get(id)?.channel,
@@ -286,6 +294,7 @@ describe('a snapshot on its way', () => {
     complete(retainedUpdates(PARAMETERS));
     expect(slow.closedFor).toBeUndefined();
     complete();
+    expect(leftOut).toEqual(['slow']);
     expect(slow.closedFor).toMatch(/^its link is too slow: it did not receive a whole snapshot within \d+ rounds$/);
     expect(notes).toMatchObject([{ event: 'note', level: 'warn', remedy: expect.stringContaining('a faster link') as string }]);
     expect([held > 0, sender.heldBytes]).toEqual([true, 0]);

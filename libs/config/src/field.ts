@@ -7,12 +7,20 @@
 export const OPTION_GROUPS = ['Data', 'Model', 'Training', 'Reproducibility', 'Run', 'Network'] as const;
 export type OptionGroup = (typeof OPTION_GROUPS)[number];
 
+/**
+ * What becomes of a value that was chosen for rounds of one window where rounds have H of them: a count of rounds is divided by H, and
+ * what a moving average keeps in a round is raised to the power H.
+ */
+export type Scaling = 'count' | 'decay';
+
 /** A flag as the help shows it. */
 export interface Flag {
   /** "--layers". */
   readonly flag: `--${string}`;
   /** What older releases called the flag. It is refused with the new name. */
   readonly former?: `--${string}`;
+  /** Its default is for rounds of one window; see Scaling. A value that is given stays. */
+  readonly scaling?: Scaling;
   /** The word after the flag: "L". Switches have none. */
   readonly placeholder?: string;
   readonly group: OptionGroup;

@@ -2,7 +2,7 @@
  * The flags of a training config, derived from the tables of fields, and the config that their
  * values give.
  */
-import type { Field, Flag, Group, Kinds } from './field.js';
+import type { Field, Flag, Group, Kinds, Scaling } from './field.js';
 import { TRAINING, type TrainingConfig } from './training.js';
 
 /** A flag as the command line knows it. */
@@ -69,7 +69,24 @@ export type FlagText = (flag: string) => string | undefined;
  * @param vocabulary V, number of distinct characters in the corpus
  */
 export function configFromFlags(text: FlagText, vocabulary: number): Record<string, unknown> {
-  return readGroup(TRAINING, text, { vocabulary });
+  return readGroup(TRAINING, text, { vocabulary, localSteps: localStepsIn(text) });
+}
+
+/** H as the flags have it, 1 if they do not; they need not be valid. */
+export function localStepsIn(text: FlagText): number {
+  return Math.max(1, Math.floor(Number(text('--local-steps'))) || 1);
+}
+
+/** Digits of a scaled decay: the last ones of a power may differ between hosts. */
+const DECAY_DIGITS = 6;
+
+/**
+ * A value that was chosen for other rounds, scaled for those that have `ratio` times as many windows. A count stays 0, or is at least 1: so
+ * whoever gives no flag reads as many characters as in exact rounds.
+ */
+export function scaled(value: number, scaling: Scaling | undefined, ratio: number): number {
+  if (scaling === undefined || ratio === 1 || value === 0) return value;
+  return scaling === 'count' ? Math.max(1, Math.round(value / ratio)) : Number((value ** ratio).toPrecision(DECAY_DIGITS));
 }
 
 type Facts = Readonly<Record<string, number>>;
@@ -84,13 +101,17 @@ function readGroup({ fields, derived = {} }: Group, text: FlagText, facts: Facts
   return config;
 }
 
+function usual({ option }: Spec, value: number, { localSteps }: Facts): number {
+  return scaled(value, option?.scaling, localSteps);
+}
+
 function readField(spec: Spec, given: string | undefined, text: FlagText, facts: Facts): unknown {
   if (spec.type === 'kinds') {
     const kind = given ?? spec.default;
     const tag = spec.implied && kind === spec.default ? {} : { kind };
     return { ...tag, ...(Object.hasOwn(spec.kinds, kind) ? readGroup(spec.kinds[kind], text, facts) : {}) };
   }
-  if (given === undefined) return spec.default;
+  if (given === undefined) return typeof spec.default === 'number' ? usual(spec, spec.default, facts) : spec.default;
   if (spec.type === 'choice') return given;
   return spec.type === 'switch' ? true : Number(given);
 }

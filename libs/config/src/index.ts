@@ -14,7 +14,17 @@ export {
   type OptionValues,
 } from './app-options.js';
 export { OPTION_GROUPS, type OptionGroup } from './field.js';
-export { configFromFlags, FLAG_FIELDS, valueAt, type FlagField, type FlagText, type RunOption } from './flags.js';
+export { withOtherRounds, type OtherRounds } from './changed-rounds.js';
+export {
+  configFromFlags,
+  FLAG_FIELDS,
+  localStepsIn,
+  scaled,
+  valueAt,
+  type FlagField,
+  type FlagText,
+  type RunOption,
+} from './flags.js';
 export { ICE_SERVERS_OPTION, readIceServers, type IceAccess } from './ice-servers.js';
 export { LIMITS, type Limits } from './limits.js';
 export { retainedUpdates } from './retained-updates.js';
@@ -24,11 +34,13 @@ export { negated, RUN_OPTIONS, STORED_OPTIONS, TOPOLOGIES, TUNABLE_OPTIONS, type
 export { modelConfig, modelProblem, parseTrainingConfig, TrainingConfigSchema, type ConfigProblem } from './schema.js';
 export {
   CODED_BYTES,
+  charactersOf,
   firstWindow,
   GRADIENT_CODECS,
   isLocal,
   roundCharacters,
   roundOptimizer,
+  roundsOfWindows,
   streamCharacters,
   TRAINING,
   unitStreams,

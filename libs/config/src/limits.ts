@@ -44,6 +44,12 @@ export const LIMITS = {
    * larger, they are the limit.
    */
   updateBacklogBytes: 16 * 1024 ** 2,
+  /**
+   * A worker whose link is too slow for a run rests for this long, and twice as long each further time up to the most: each attempt costs a
+   * snapshot. Without another for the longest rest, it is forgotten.
+   */
+  slowLinkRestMs: 60_000,
+  slowLinkMostRestMs: 3_600_000,
   /** Bytes queued for a reducer above which the service reads no more ranges for it from workers. */
   passedBytes: 8 * 1024 ** 2,
   /** Snapshots in memory at a time. Workers that begin to receive around the same round share one. */
@@ -106,6 +112,8 @@ export const LIMITS = {
   answerMs: 30_000,
   /** Time until a requested snapshot, or word that others come first, must begin to arrive. */
   snapshotMs: 60_000,
+  /** How often a worker says how far it is with a lease. */
+  progressMs: 2_000,
   /** How often workers that wait for a snapshot are told that others come first. */
   queuedMs: 20_000,
   /** A started transfer without progress for this long is aborted; but not one of a gradient, which leaves while it is computed. */

@@ -56,6 +56,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   },
   {
     flag: '--checkpoint-every',
+    scaling: 'count',
     type: 'whole',
     placeholder: 'N',
     default: '200',
@@ -72,6 +73,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   },
   {
     flag: '--eval-every',
+    scaling: 'count',
     type: 'whole',
     placeholder: 'N',
     default: '100',
@@ -80,6 +82,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   },
   {
     flag: '--sample-every',
+    scaling: 'count',
     type: 'whole',
     placeholder: 'N',
     default: '200',
@@ -92,7 +95,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     placeholder: 'X',
     default: '3',
     group: 'Run',
-    help: 'stop as diverged when the training loss stays above X times that of guessing, the logarithm of the vocabulary, for 10 rounds; 0 = never',
+    help: 'stop as diverged when the training loss stays above X times that of guessing, the logarithm of the vocabulary, for 10 rounds, or for 3 local ones of --local-steps; 0 = never',
   },
   {
     flag: '--patience',

@@ -92,7 +92,13 @@ const SCHEDULE = {
           min: 0,
           max: LIMITS.rounds,
           default: 20,
-          option: { flag: '--warmup', placeholder: 'N', group: 'Training', help: 'cosine: rounds of linear warm-up' },
+          option: {
+            flag: '--warmup',
+            scaling: 'count',
+            placeholder: 'N',
+            group: 'Training',
+            help: 'cosine: rounds of linear warm-up',
+          },
         },
         finalFraction: {
           type: 'real',
@@ -115,6 +121,7 @@ const SCHEDULE = {
           optional: true,
           option: {
             flag: '--lr-rounds',
+            scaling: 'count',
             placeholder: 'N',
             group: 'Training',
             help: 'cosine: rounds until the final learning rate is reached; 0 = all --rounds',
@@ -131,7 +138,13 @@ const SCHEDULE = {
           min: 1,
           max: LIMITS.rounds,
           default: 500,
-          option: { flag: '--lr-step', placeholder: 'N', group: 'Training', help: 'step: rounds between decays' },
+          option: {
+            flag: '--lr-step',
+            scaling: 'count',
+            placeholder: 'N',
+            group: 'Training',
+            help: 'step: rounds between decays',
+          },
         },
         factor: {
           type: 'real',
@@ -200,6 +213,7 @@ const TRAINING_FIELDS = {
     default: 1500,
     option: {
       flag: '--rounds',
+      scaling: 'count',
       placeholder: 'N',
       group: 'Training',
       help: 'global steps; each takes one window of every stream',
@@ -219,7 +233,7 @@ const TRAINING_FIELDS = {
       flag: '--local-steps',
       placeholder: 'H',
       group: 'Network',
-      help: 'steps that a track takes by itself before the results are averaged; above 1, workers on slow links have H times less to send (try 32), and each window counts a little less; exact rounds (1) for a lab and local ones for slow links are not one run: a run has one H for all of its workers',
+      help: 'steps that a track takes by itself before the results are averaged; above 1, workers on slow links have H times less to send (try 32), and each window counts a little less; defaults and recipes that count rounds are then divided by H; exact rounds (1) for a lab and local ones for slow links are not one run: a run has one H for all of its workers',
     },
   },
   /** Tracks of a local round: track k is streams [k * B / tracks, (k + 1) * B / tracks). 0 when rounds are not local. */
@@ -263,6 +277,12 @@ const TRAINING_FIELDS = {
       help: 'with --local-steps: momentum of the step with the mean difference',
     },
   },
+  /**
+   * The round before which a resume last changed `localSteps`, and the first window of that round. From then on the schedule counts windows:
+   * the same of them belong to rounds of every kind. 0: nothing was changed.
+   */
+  changedRound: { type: 'whole', min: 0, max: LIMITS.rounds, default: 0, optional: true },
+  changedWindow: { type: 'whole', min: 0, max: LIMITS.windows, default: 0, optional: true },
   seed: {
     type: 'whole',
     min: 0,
@@ -325,6 +345,7 @@ const TRAINING_FIELDS = {
     optional: true,
     option: {
       flag: '--ema',
+      scaling: 'decay',
       placeholder: 'D',
       group: 'Training',
       help: 'also average the parameters over about 1/(1 - D) rounds, and keep whichever is better; 0 = no average (try 0.998)',
@@ -358,9 +379,8 @@ export const TRAINING = {
     },
     {
       field: 'rounds',
-      problem: ({ localSteps }: TrainingConfig) =>
-        `must be at most ${Math.floor(LIMITS.windows / localSteps)} with --local-steps ${localSteps}`,
-      holds: ({ rounds, localSteps }: TrainingConfig) => rounds * localSteps <= LIMITS.windows,
+      problem: (config: TrainingConfig) => `must be at most ${mostRounds(config)} with --local-steps ${config.localSteps}`,
+      holds: (config: TrainingConfig) => config.rounds <= mostRounds(config),
     },
     {
       field: 'tracks',
@@ -382,13 +402,24 @@ export const TRAINING = {
     },
   ],
   derived: {
-    tracks: (config: TrainingConfig) => (isLocal(config) ? tracksUpTo(LEASES, config.streams) : 0),
-    leaseStreams: (config: TrainingConfig, isGiven) => {
-      if (!isGiven('--reproducible')) return 0;
-      return isLocal(config) ? unitStreams(config) : Math.ceil(config.streams / LEASES);
-    },
+    tracks: (config: TrainingConfig) => usualTracks(config),
+    leaseStreams: (config: TrainingConfig, isGiven) => (isGiven('--reproducible') ? usualLeaseStreams(config) : 0),
   },
 } as const satisfies Group;
+
+/** Tracks of a run that names no number; 0 if its rounds are not local. */
+export function usualTracks(config: Pick<TrainingConfig, 'localSteps' | 'streams'>): number {
+  return isLocal(config) ? tracksUpTo(LEASES, config.streams) : 0;
+}
+
+/** Streams of a lease in a reproducible run that names no number. */
+export function usualLeaseStreams(config: Pick<TrainingConfig, 'localSteps' | 'tracks' | 'streams' | 'leaseStreams'>): number {
+  return isLocal(config) ? unitStreams(config) : Math.ceil(config.streams / LEASES);
+}
+
+function mostRounds({ localSteps, changedRound, changedWindow }: TrainingConfig): number {
+  return changedRound + Math.floor((LIMITS.windows - changedWindow) / localSteps);
+}
 
 /** The largest divisor of `streams` that is not larger than `most`. */
 function tracksUpTo(most: number, streams: number): number {
@@ -437,9 +468,29 @@ export function roundCharacters(config: RoundShape): number {
   return config.streams * streamCharacters(config);
 }
 
-/** Number of the first window of a round. Numbers go on from pass to pass. */
-export function firstWindow({ localSteps }: Pick<TrainingConfig, 'localSteps'>, round: number): number {
-  return round * localSteps;
+type RoundKinds = Partial<Pick<TrainingConfig, 'localSteps' | 'changedRound' | 'changedWindow'>>;
+
+/**
+ * Number of the first window of a round. Numbers go on from pass to pass. Of rounds before `changedRound`, which may have been of several
+ * kinds, it is an estimate.
+ */
+export function firstWindow({ localSteps = 1, changedRound = 0, changedWindow = 0 }: RoundKinds, round: number): number {
+  if (round < changedRound) return (round * changedWindow) / changedRound;
+  return changedWindow + (round - changedRound) * localSteps;
+}
+
+/** How many rounds have this many windows of a stream, but at least `least`: what is said of rounds is usually meant of exact ones. */
+export function roundsOfWindows(
+  { localSteps = 1 }: Partial<Pick<TrainingConfig, 'localSteps'>>,
+  windows: number,
+  least: number,
+): number {
+  return Math.max(least, Math.ceil(windows / localSteps));
+}
+
+/** Characters of the first `rounds` rounds. */
+export function charactersOf({ streams, window, ...kinds }: RoundShape & RoundKinds, rounds: number): number {
+  return streams * window * firstWindow(kinds, rounds);
 }
 
 /** The optimizer with which replicas take the step of a round. */

@@ -72,6 +72,15 @@ describe('the flags of a run', () => {
     expect(read(['--reproducible', 'true'], ['--lease-streams', '5']).leaseStreams).toBe(5);
   });
 
+  it('read as many characters by default when rounds are local, and mean what they say when they are given', () => {
+    const local: [string, string] = ['--local-steps', '32'];
+    expect(read(local)).toMatchObject({ rounds: 47, ema: 0, schedule: { warmupRounds: 1, decayRounds: 0 } });
+    expect(read(local, ['--schedule', 'step']).schedule).toMatchObject({ everyRounds: 16 });
+    expect(read(['--local-steps', '1024'])).toMatchObject({ rounds: 1, schedule: { warmupRounds: 1 } });
+    const given = read(local, ['--rounds', '1500'], ['--warmup', '20'], ['--ema', '0.9']);
+    expect(given).toMatchObject({ rounds: 1500, ema: 0.9, schedule: { warmupRounds: 20 } });
+  });
+
   it('leave an unknown optimizer to the parser', () => {
     expect(() => read(['--optimizer', 'toString'])).toThrow(/^optimizer\.kind/);
   });

@@ -19,6 +19,8 @@ const CONFIG: TrainingConfig = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
+  changedRound: 0,
+  changedWindow: 0,
 };
 const withModel = (model: object) => parseTrainingConfig({ ...CONFIG, model: { ...CONFIG.model, ...model } });
 

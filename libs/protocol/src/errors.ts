@@ -29,6 +29,8 @@ export type ProtocolErrorCode =
   | 'too_many_links'
   /** The address or the token has sent more within a minute than it may. */
   | 'rate_limited'
+  /** The link of this worker was too slow for the run, and it rests. */
+  | 'too_slow'
   /** The run has ended. */
   | 'run_over'
   /** The organizer has banned this worker. */

@@ -1,5 +1,6 @@
 export {
   CODED_BYTES,
+  charactersOf,
   firstWindow,
   GRADIENT_CODECS,
   isLocal,
@@ -7,6 +8,7 @@ export {
   retainedUpdates,
   roundCharacters,
   roundOptimizer,
+  roundsOfWindows,
   streamCharacters,
   unitStreams,
   type GradientCodec,
@@ -16,6 +18,7 @@ export {
 } from '@troupe/config';
 export { aborted } from './aborted.js';
 export { addressKey, remoteKey } from './address-key.js';
+export { NO_REST, nextSlowRest, type SlowRest } from './slow-rest.js';
 export {
   createChannel,
   receiveWithin,

@@ -85,6 +85,16 @@ export const DeclineSchema = v.strictObject({
 });
 
 /**
+ * How many steps of a local lease the worker has taken, which is less than all. It says so at most every LIMITS.progressMs, so that a lease
+ * may take minutes and a worker that stops is found sooner.
+ */
+export const ProgressSchema = v.strictObject({
+  type: v.literal('progress'),
+  leaseId: id,
+  steps: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.localSteps - 1)),
+});
+
+/**
  * Asks for a snapshot, because the replica missed an update or differs. The snapshot must not be
  * older than `round`: the worker will not receive the updates of earlier rounds.
  */
@@ -502,6 +512,9 @@ export const PeerSchema = v.strictObject({
   linked: count,
 });
 
+/** Updates pile up at the link of the worker, which receives none from here on, as after `subscribe`. */
+export const LaggingSchema = v.strictObject({ type: v.literal('lagging'), workerId: id });
+
 /** A contribution that counts. Body: end states float32 [streams, L, S, H]. */
 export const CountedSchema = v.strictObject({
   type: v.literal('counted'),
@@ -621,6 +634,7 @@ export const MESSAGE_SCHEMAS = {
   hello: HelloSchema,
   ready: ReadySchema,
   decline: DeclineSchema,
+  progress: ProgressSchema,
   resync: ResyncSchema,
   seeded: SeededSchema,
   bye: ByeSchema,
@@ -663,6 +677,7 @@ export const MESSAGE_SCHEMAS = {
   rule: RuleSchema,
   hosted: HostedSchema,
   peer: PeerSchema,
+  lagging: LaggingSchema,
   counted: CountedSchema,
   rejected: RejectedSchema,
   audit: AuditSchema,

@@ -21,6 +21,8 @@ const config = {
   tracks: 0,
   outerLearningRate: 0.7,
   outerMomentum: 0.9,
+  changedRound: 0,
+  changedWindow: 0,
 } as const;
 
 /** One valid message of every type. */
@@ -44,6 +46,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     charsPerSecond: 8123.5,
   },
   decline: { type: 'decline', leaseId: 'lease-1', round: 7, code: 'paused', reason: 'the volunteer paused' },
+  progress: { type: 'progress', leaseId: 'lease-1', steps: 12 },
   resync: { type: 'resync', reason: 'missed update 6', round: 7, fromPeers: false },
   seeded: { type: 'seeded', round: 7, kept: true },
   bye: { type: 'bye', reason: '' },
@@ -138,6 +141,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   audit: { type: 'audit', round: 7, leaseId: 'l', workerId: 'w-1', streams, lossSum: 1.5, computeMs: 3, norm: 0.75 },
   copied: { type: 'copied', round: 7, leaseId: 'l', workerId: 'w-1', from: 0, to: 2 },
   hosted: { type: 'hosted', version: 1 },
+  lagging: { type: 'lagging', workerId: 'w-1' },
   peer: { type: 'peer', workerId: 'w-1', offered: true, members: 4, linked: 3 },
   assign: {
     type: 'assign',

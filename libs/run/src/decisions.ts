@@ -12,6 +12,7 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
   workerResynced: ({ worker, reason, lent }) => `${worker} fetches a snapshot (${reason}); ${lentText(lent)}`,
   workerPaused: ({ worker, reason, lent }) => `${worker} paused (${reason}); ${lentText(lent)}`,
   parked: ({ workers, faster }) => `parked: ${listed(workers)}; ${parkedText(faster, workers.length)}`,
+  lagging: ({ worker, restMs }) => `parked: ${worker}; ${laggingText(restMs)}`,
   unparked: ({ workers, why }) => `fetched back: ${listed(workers)}; ${UNPARKED[why]}`,
   declined: ({ worker, reason, lent }) => `${worker} returned a lease (${reason}); ${lentText(lent)}`,
   rejected: ({ worker, reason, lent }) => `a result of ${worker} was rejected (${reason}); ${lentText(lent)}`,
@@ -56,6 +57,12 @@ export function parkedText(faster: number, workers = 1): string {
   const without = workers === 1 ? 'without it' : 'without them';
   const percent = Math.round(faster * 100);
   return percent >= 1 ? `the round is ${percent} % faster ${without}` : `the round is as fast ${without}`;
+}
+
+/** Why a worker is parked whose link cannot take the updates. */
+export function laggingText(restMs: number): string {
+  const minutes = Math.max(1, Math.round(restMs / 60_000));
+  return `its link is too slow for the updates of this run; it is tried again in ${counted(minutes, 'minute')}`;
 }
 
 function topologyText({ reducers, able, compared }: Extract<Decision, { kind: 'topology' }>): string {

@@ -51,7 +51,7 @@ export type RunEvent =
       round: number;
       rounds: number;
       trainLoss: number;
-      /** Before clipping. */
+      /** Before clipping. In a local run: of the mean difference of the parameters. */
       gradientNorm: number;
       /** 1 = not clipped. */
       clipScale: number;
@@ -64,6 +64,8 @@ export type RunEvent =
       workers: number;
       timing?: RoundTiming;
     }
+  /** In a local run: the part of the round after `round` that is computed, 0 to 1. */
+  | { event: 'progress'; round: number; fraction: number }
   /** See EvaluationPoint. `best`: the better of its models is better than all before. */
   | { event: 'evaluation'; round: number; validationLoss: number; averageLoss?: number; characters: number; best: boolean }
   /** `bestRound`: the best model wrote it, that of this round; otherwise the model of `round`. */

@@ -1,5 +1,6 @@
 /** What is wrong with a run: a pure function of what it has reported. */
 import { adviseLocalRounds } from '@troupe/scheduler';
+import { roundsOfWindows } from '@troupe/config';
 import { lossOf, type EvaluationPoint, type PointColumns, type RunView } from './view.js';
 
 /** What the findings depend on. */
@@ -40,10 +41,12 @@ export type Finding =
       readonly local?: { readonly steps: number; readonly tracks: number; readonly busy: number };
     };
 
-/** A new run begins at chance; in these rounds a loss above it means nothing. */
-const FIRST_ROUNDS = 30;
-/** Rounds that have to agree. */
-const ROUNDS = 20;
+/** Windows. A new run begins at chance; in the rounds of these a loss above it means nothing. */
+const FIRST_WINDOWS = 30;
+/** Windows whose rounds have to agree. */
+const WINDOWS = 20;
+/** Rounds, however many windows they have. */
+const LEAST_ROUNDS = 3;
 /** This many times the loss of chance: a little above it is noise. */
 const ABOVE = 1.05;
 /** After a divergence, the last losses are above this many times that of chance. */
@@ -87,8 +90,11 @@ function noWorker({ view }: Symptoms): Finding | undefined {
 
 function aboveChance(symptoms: Symptoms): Finding | undefined {
   const { view, points } = symptoms;
-  if (!view || view.phase === 'over' || points.round.length < FIRST_ROUNDS || view.round < FIRST_ROUNDS) return undefined;
-  const [loss, chance, rate] = [median(points.trainLoss.slice(-ROUNDS)), chanceOf(symptoms), half(symptoms)];
+  if (!view || view.phase === 'over') return undefined;
+  const first = roundsOfWindows(view.config, FIRST_WINDOWS, LEAST_ROUNDS);
+  if (points.round.length < first || view.round < first) return undefined;
+  const last = roundsOfWindows(view.config, WINDOWS, LEAST_ROUNDS);
+  const [loss, chance, rate] = [median(points.trainLoss.slice(-last)), chanceOf(symptoms), half(symptoms)];
   if (loss <= ABOVE * chance) return undefined;
   return { kind: 'aboveChance', loss, chance, rate, checkpoint: checkpointBelow(symptoms, ABOVE * chance) };
 }
@@ -112,13 +118,15 @@ function overfitting({ view, evaluations, points }: Symptoms): Finding | undefin
 }
 
 function network({ view, points }: Symptoms): Finding | undefined {
-  if (view?.phase !== 'running' || points.round.length < ROUNDS) return undefined;
-  const sum = (column: readonly number[]): number => column.slice(-ROUNDS).reduce((total, ms) => total + ms, 0);
+  if (view?.phase !== 'running') return undefined;
+  const rounds = roundsOfWindows(view.config, WINDOWS, LEAST_ROUNDS);
+  if (points.round.length < rounds) return undefined;
+  const sum = (column: readonly number[]): number => column.slice(-rounds).reduce((total, ms) => total + ms, 0);
   const links = sum(points.transferMs) + sum(points.reduceMs);
   const compute = sum(points.computeMs);
   const fraction = links / (links + compute);
   if (!(fraction > ON_LINKS)) return undefined;
-  const local = localRounds(view, compute / ROUNDS, links / ROUNDS);
+  const local = localRounds(view, compute / rounds, links / rounds);
   return { kind: 'network', fraction, ...(local && { local }) };
 }
 

@@ -1,4 +1,5 @@
 /** A run's history for viewers: in memory within bounds, and as lines for the file on disk. */
+import { roundsOfWindows } from '@troupe/config';
 import { addCredits, createCreditLedger, type CreditLedger, type Credits, type NameCredit } from './credits.js';
 import {
   POINT_FIELDS,
@@ -20,8 +21,9 @@ const MAX_FLOWS = 128;
 /** About this many numbers in all flows together. */
 const MAX_FLOW_VALUES = 1e6;
 const MAX_EVENTS = 1_000;
-/** Weight of the newest round in the exponential moving average: 2 / (N + 1) for N = 50 rounds. */
-const SMOOTHING = 2 / 51;
+/** Windows over which the exponential moving average goes, and the least rounds. The newest of N rounds has a weight of 2 / (N + 1). */
+const SMOOTHED_WINDOWS = 50;
+const LEAST_SMOOTHED_ROUNDS = 5;
 const DIGITS = 6;
 /** When rounds are dropped, the minimum and maximum of these fields stay. */
 const SPIKY = ['trainLoss', 'gradientNorm', 'roundMs'] as const satisfies readonly PointField[];
@@ -227,8 +229,9 @@ class MemoryHistory implements RunHistory {
   }
 
   addRound(point: Omit<RoundPoint, 'smoothedLoss'>): RoundPoint {
-    this.#smoothed += (point.trainLoss - this.#smoothed) * SMOOTHING;
-    this.#weight += (1 - this.#weight) * SMOOTHING;
+    const weight = 2 / (roundsOfWindows(this.run?.config ?? {}, SMOOTHED_WINDOWS, LEAST_SMOOTHED_ROUNDS) + 1);
+    this.#smoothed += (point.trainLoss - this.#smoothed) * weight;
+    this.#weight += (1 - this.#weight) * weight;
     const whole = { ...point, smoothedLoss: this.#smoothed / this.#weight };
     const rounded = Object.fromEntries(POINT_FIELDS.map((field) => [field, shortened(field, whole[field])]));
     const stored = rounded as unknown as RoundPoint;

@@ -11,7 +11,16 @@ export {
   type NameCredit,
   type TeamCredit,
 } from './credits.js';
-export { DECISION_KINDS, decisionText, isWarnedOf, bannedText, parkedText, waitingText, type DecisionKind } from './decisions.js';
+export {
+  DECISION_KINDS,
+  decisionText,
+  isWarnedOf,
+  bannedText,
+  laggingText,
+  parkedText,
+  waitingText,
+  type DecisionKind,
+} from './decisions.js';
 export { type RunEvent } from './events.js';
 export {
   CURVE_COLOURS,

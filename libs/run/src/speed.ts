@@ -1,4 +1,6 @@
 /** The speed of a run from the times of its rounds. */
+import { charactersOf } from '@troupe/config';
+import type { PointColumns } from './view.js';
 
 /** Rounds whose median is taken: one that a pause or a straggler made long does not change it. */
 const ROUNDS = 20;
@@ -10,18 +12,20 @@ export function usualRoundMs(roundMs: readonly number[]): number | undefined {
 }
 
 /**
- * After each round, what all workers together computed, in chars/s: the characters of a round divided by the median time of the last
+ * After each round, what all workers together computed, in chars/s: the characters of the round divided by the median time of the last
  * 20 rounds.
- * @param roundMs of consecutive rounds
- * @param roundCharacters of all streams
+ * @param points consecutive rounds
  */
-export function roundSpeeds(roundMs: readonly number[], roundCharacters: number): number[] {
+export function roundSpeeds(
+  { round, roundMs }: Pick<PointColumns, 'round' | 'roundMs'>,
+  config: Parameters<typeof charactersOf>[0],
+): number[] {
   const sorted: number[] = [];
   return roundMs.map((ms, i) => {
     if (i >= ROUNDS) sorted.splice(sorted.indexOf(roundMs[i - ROUNDS]), 1);
     const place = sorted.findIndex((one) => one > ms);
     sorted.splice(place < 0 ? sorted.length : place, 0, ms);
-    return speedOf(sorted[sorted.length >> 1], roundCharacters);
+    return speedOf(sorted[sorted.length >> 1], charactersOf(config, round[i]) - charactersOf(config, round[i] - 1));
   });
 }
 

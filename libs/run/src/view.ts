@@ -34,6 +34,8 @@ export interface RunStatus {
   /** Rounds completed, of `rounds` in all. */
   readonly round: number;
   readonly rounds: number;
+  /** The part of the next round that is computed, 0 to 1. Only of a running local run, whose rounds may take minutes. */
+  readonly progress?: number;
   /** Estimated time to the end, once the run has computed for a while. */
   readonly etaMs?: number;
   /** The current configuration: `learningRate` (the peak) and `clip` hold what was set last. */
@@ -161,9 +163,9 @@ export interface RoundPoint extends RoundTiming {
   /** Rounds completed, counting this one. */
   readonly round: number;
   readonly trainLoss: number;
-  /** Exponential moving average of trainLoss over about 50 rounds. */
+  /** Exponential moving average of trainLoss over about 50 rounds, or in a local run 50 windows and at least 5 rounds. */
   readonly smoothedLoss: number;
-  /** Before clipping. */
+  /** Before clipping. In a local run: of the mean difference of the parameters. */
   readonly gradientNorm: number;
   /** The factor that clipping applied to the gradient; 1 = not clipped. */
   readonly clipScale: number;

@@ -65,6 +65,10 @@ const EXAMPLES: readonly (readonly [Decision, string])[] = [
     { kind: 'thinLinks', workers: 20, utilisation: 0.118, localUtilisation: 0.895, localSteps: 32, tracks: 20 },
     '20 workers on thin links: busy 12 % of the time; --local-steps 32 --tracks 20 --codec int8-both would make it 90 %',
   ],
+  [
+    { kind: 'lagging', worker: 'a', restMs: 120_000 },
+    'parked: a; its link is too slow for the updates of this run; it is tried again in 2 minutes',
+  ],
   [{ kind: 'reopened', lent }, 'the all-reduce service is back, and the round starts over; 4 streams lent to 1 worker'],
 ];
 

@@ -104,6 +104,17 @@ describe('a history in memory', () => {
     expect(history.evaluations).toHaveLength(5_000);
   });
 
+  it('smooths the loss over as many windows in a local run, whose rounds have many', () => {
+    const smoothedAfter = (localSteps: number): number => {
+      const history = createRunHistory();
+      history.add({ type: 'run', run: { config: { localSteps } } } as HistoryEntry);
+      for (let round = 1; round <= 40; round++) history.addRound(point(round, { trainLoss: round <= 30 ? 4 : 1 }));
+      return history.latest!.smoothedLoss;
+    };
+    expect(smoothedAfter(1)).toBeGreaterThan(2.5);
+    expect(smoothedAfter(32)).toBeLessThan(1.1);
+  });
+
   it('smooths the loss without bias towards the first rounds', () => {
     const level = historyOf(500, () => ({ trainLoss: 3 })).points(0, 500, 1000).points.smoothedLoss;
     expect(Math.max(...level) - Math.min(...level)).toBeLessThan(1e-9);

@@ -25,6 +25,8 @@ export type Decision =
    * them, as a part of the round.
    */
   | { readonly kind: 'parked'; readonly workers: readonly string[]; readonly faster: number }
+  /** Updates pile up at the link of this worker, so it receives none and no leases. It is not fetched back before `restMs` are over. */
+  | { readonly kind: 'lagging'; readonly worker: string; readonly restMs: number }
   /**
    * These workers are fetched back. `faster`: rounds will be faster with them · `alone`: nobody else
    * can compute · `trial`: a trial has shown that rounds are faster with them.

@@ -14,6 +14,7 @@ export {
   type WorkerRecord,
   type WorkUnit,
 } from './state.js';
+export { roundProgress } from './progress.js';
 export { step } from './step.js';
 export { TRIAL_SHARE, type TrialBudget } from './trials.js';
 export { AUDIT_FLOOR, auditProbability, isOnProbation, oldestUnverified, PROBATION_AUDITS } from './trust.js';

@@ -1,4 +1,5 @@
 /** Keeps track of leases: grants them, takes them back, marks them late. step.ts decides when. */
+import { firstWindow } from '@troupe/protocol';
 import {
   ascending,
   dealUnits,
@@ -19,8 +20,8 @@ import { awaitsAuditor, chooseAudit, closeAuditOf, mostNormOf, shareLimits } fro
  * A worker counts as stuck after this many times its deadline, and not before the minimum:
  * snapshots are expensive.
  */
-const STUCK_FACTOR = 2;
-const STUCK_MIN_MS = 10_000;
+export const STUCK_FACTOR = 2;
+export const STUCK_MIN_MS = 10_000;
 /** When this part of the active workers' speed is lost, spare workers are asked again. */
 const NOTABLE_LOSS = 0.1;
 
@@ -508,8 +509,10 @@ function grantLease(
     characters,
     charactersSoFar,
     grantedAtMs: nowMs,
+    allowedMs: deadlineMs,
     deadlineAtMs: nowMs + deadlineMs,
     stuckAtMs: nowMs + Math.max(STUCK_FACTOR * deadlineMs, STUCK_MIN_MS),
+    steps: 0,
     reliable: !probe,
     late: false,
     probe,
@@ -532,8 +535,7 @@ function grantLease(
 /** Where the hidden states of the unit come from: see `states` of the effect `lease`. */
 function stateSource({ round, settings, units }: RunState, workerId: string, index: number): string {
   const { holder, lent, streams } = units[index];
-  const { windowsPerPass, localSteps = 1 } = settings;
-  const wraps = (round * localSteps) % windowsPerPass === 0;
+  const wraps = firstWindow(settings, round) % settings.windowsPerPass === 0;
   const source = wraps ? 'z' : holder === workerId && !lent ? 'h' : 'g';
   return streams.length === 1 ? source : source.repeat(streams.length);
 }

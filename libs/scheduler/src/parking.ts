@@ -3,6 +3,7 @@
  * updates, so it costs nothing. It is fetched back when rounds would be faster with it, when nobody
  * else can compute, and now and then on trial.
  */
+import { nextSlowRest, roundsOfWindows } from '@troupe/protocol';
 import type { Decision } from './decisions.js';
 import { dealQuotas, leaseMs, roundMs, type Load } from './dealing.js';
 import { capacityOf, isAnyoneAtWork, isAvailable, loadOf, needsProbe, releaseAll } from './lending.js';
@@ -11,8 +12,12 @@ import { beginTrial, endTrial, mayTry } from './trials.js';
 
 /** A worker is parked after so many rounds in which it got nothing. */
 const SPARE_ROUNDS = 3;
-/** It stays parked for so many rounds at least, unless nobody else can compute. */
+/**
+ * It stays parked for so many rounds at least, unless nobody else can compute. In a local run, whose rounds may take minutes, this counts
+ * windows.
+ */
 const PARKED_ROUNDS = 25;
+const LEAST_PARKED_ROUNDS = 3;
 /** A parked worker that reports this many times the speed of one in use is tried soon: something may have disturbed its first leases. */
 const PROMISING = 2;
 /** A trial that changes nothing doubles that rest before the next trial of the worker, up to this. */
@@ -28,7 +33,7 @@ const STALLED_MS = 1_000;
 export function reviewParking(state: RunState, nowMs: number, effects: RunEffect[]): void {
   if (state.pausedBy.size > 0 || state.parking.plan.workers === 0) return;
   parkSpare(state, effects);
-  fetchHelpful(state, effects);
+  fetchHelpful(state, nowMs, effects);
   startTrial(state, nowMs, effects);
 }
 
@@ -68,13 +73,28 @@ export function park(state: RunState, workers: readonly WorkerRecord[], effects:
   for (const worker of workers) {
     const faster = fasterWithout(state, [worker]);
     effects.push({ type: 'park', workerId: worker.id, faster });
-    endTrial(state.parking.trials, worker.id);
-    releaseAll(state, worker);
-    Object.assign(worker, { state: 'parked', wanted: undefined, spareRounds: 0, parkedRound: state.round, faster });
-    state.spare.delete(worker.id);
-    state.idle.delete(worker.id);
+    setParked(state, worker, faster);
   }
   if (news.length > 0) decide(effects, { kind: 'parked', workers: namesOf(news), faster: fasterWithout(state, news) });
+}
+
+function setParked(state: RunState, worker: WorkerRecord, faster: number): void {
+  endTrial(state.parking.trials, worker.id);
+  releaseAll(state, worker);
+  Object.assign(worker, { state: 'parked', wanted: undefined, spareRounds: 0, parkedRound: state.round, faster });
+  state.spare.delete(worker.id);
+  state.idle.delete(worker.id);
+}
+
+/** The all-reduce service has left the worker out, whatever it is worth to a round. */
+export function parkLagging(state: RunState, workerId: string, nowMs: number, effects: RunEffect[]): void {
+  const worker = state.workers.get(workerId);
+  if (!worker || (worker.state === 'parked' && worker.wanted === undefined)) return;
+  worker.lag = nextSlowRest(worker.lag, nowMs);
+  const restMs = worker.lag.untilMs - nowMs;
+  effects.push({ type: 'park', workerId, faster: 0, restMs });
+  setParked(state, worker, 0);
+  decide(effects, { kind: 'lagging', worker: worker.name, restMs });
 }
 
 /** By how much a round is faster than with one unit for each of these workers, as a part of the round. */
@@ -95,10 +115,12 @@ function parked(state: RunState): WorkerRecord[] {
 }
 
 /** Fetches back what would make the round faster: others have left, or have become slower. */
-function fetchHelpful(state: RunState, effects: RunEffect[]): void {
+function fetchHelpful(state: RunState, nowMs: number, effects: RunEffect[]): void {
   const { parking, round } = state;
   const load = loadOf(state, state.units.length);
-  const rested = parked(state).filter(({ parkedRound }) => round - parkedRound >= PARKED_ROUNDS);
+  const rested = parked(state).filter(
+    ({ parkedRound, lag }) => nowMs >= lag.untilMs && round - parkedRound >= parkedRounds(state),
+  );
   const inTime = rested.filter((worker) => leaseMs(capacityOf(worker, 0), 1, load) <= parking.plan.roundMs);
   const helpful = inTime.length === 0 ? [] : helpersOf(state, inTime, load);
   parking.slowRounds = helpful.length > 0 ? parking.slowRounds + 1 : 0;
@@ -141,8 +163,8 @@ function startTrial(state: RunState, nowMs: number, effects: RunEffect[]): void 
   let next: WorkerRecord | undefined;
   for (const worker of parked(state)) {
     const isPromising = worker.trials === 0 && worker.reportedCharsPerSecond >= PROMISING * slowest;
-    const rest = isPromising ? SPARE_ROUNDS : restRounds(worker);
-    if (!(affordable || isPromising) || state.round - worker.parkedRound < rest) continue;
+    const rest = isPromising ? SPARE_ROUNDS : restRounds(state, worker);
+    if (nowMs < worker.lag.untilMs || !(affordable || isPromising) || state.round - worker.parkedRound < rest) continue;
     if (!next || worker.trials < next.trials || (worker.trials === next.trials && isFaster(worker, next))) next = worker;
   }
   if (!next) return;
@@ -151,8 +173,13 @@ function startTrial(state: RunState, nowMs: number, effects: RunEffect[]): void 
   unpark(next, 'trial', effects);
 }
 
-function restRounds({ trials }: WorkerRecord): number {
-  return Math.min(PARKED_ROUNDS * 2 ** trials, MAX_REST_ROUNDS);
+function parkedRounds({ settings }: RunState): number {
+  return roundsOfWindows(settings, PARKED_ROUNDS, LEAST_PARKED_ROUNDS);
+}
+
+function restRounds(state: RunState, { trials }: WorkerRecord): number {
+  const first = parkedRounds(state);
+  return Math.min(first * 2 ** trials, roundsOfWindows(state.settings, MAX_REST_ROUNDS, first));
 }
 
 function isFaster(one: WorkerRecord, other: WorkerRecord): boolean {

@@ -1,5 +1,5 @@
 import type { Refusals } from './rests.js';
-import type { AuditMode, ContributionRefusal, DeclineCode, GradientCodec, MessageOf, Topology } from '@troupe/protocol';
+import type { AuditMode, ContributionRefusal, DeclineCode, GradientCodec, MessageOf, SlowRest, Topology } from '@troupe/protocol';
 import { createAudits, type AuditPolicy, type Audits, type Trust } from './audits.js';
 import { createComparison, type Comparison } from './comparison.js';
 import type { Decision } from './decisions.js';
@@ -22,6 +22,9 @@ export interface RunSettings extends LossLimits {
   readonly windowsPerPass: number;
   /** Windows of a stream in a round, H; default 1. */
   readonly localSteps?: number;
+  /** See TrainingConfig; default 0. */
+  readonly changedRound?: number;
+  readonly changedWindow?: number;
   /** In rounds; 0 = only at the end. */
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;
@@ -56,6 +59,8 @@ export interface WorkerRecord {
   faster: number;
   /** Since a round last relied on it. */
   trials: number;
+  /** How often updates have piled up at its link, and until when it rests because of that. */
+  lag: SlowRest;
   /** From its leases. Starts as the speed that the worker reports. */
   pace: Pace;
   /** Speed that the worker measured itself, chars/s. Another figure means another engine. */
@@ -97,9 +102,14 @@ export interface Lease {
   /** Its characters and those of the leases that were granted with it and come before it. */
   readonly charactersSoFar: number;
   readonly grantedAtMs: number;
-  readonly deadlineAtMs: number;
+  /** Time that it was granted, ms. */
+  readonly allowedMs: number;
+  /** Reports of progress move both, see progress.ts. */
+  deadlineAtMs: number;
   /** From this time on the worker counts as stuck. */
-  readonly stuckAtMs: number;
+  stuckAtMs: number;
+  /** Steps that its worker has taken, by its own account. */
+  steps: number;
   /** If not, its streams may be lent to another worker as well; the first valid result counts. */
   reliable: boolean;
   /** Past its deadline. */
@@ -237,6 +247,8 @@ export type RunInput =
       readonly code: DeclineCode;
       readonly reason: string;
     }
+  /** The worker has taken so many steps of a local lease. */
+  | { readonly type: 'progress'; readonly workerId: string; readonly leaseId: string; readonly steps: number }
   | {
       readonly type: 'counted';
       readonly leaseId: string;
@@ -290,6 +302,8 @@ export type RunInput =
       readonly members: number;
       readonly linked: number;
     }
+  /** Updates pile up at the link of the worker, and it is sent no more. */
+  | { readonly type: 'lagging'; readonly workerId: string }
   /** The update of `round` has arrived. `trainLoss`: nats/char. */
   | { readonly type: 'updated'; readonly round: number; readonly trainLoss: number }
   /** The all-reduce service was lost and is back, empty: the round starts over. */
@@ -333,9 +347,9 @@ export type RunEffect =
   | { readonly type: 'cancel'; readonly workerId: string; readonly leaseId: string }
   /**
    * Send the worker no more updates. `faster`: by how much a round is faster without it, as a part
-   * of the round.
+   * of the round. `restMs`: updates pile up at its link, and it rests for this long.
    */
-  | { readonly type: 'park'; readonly workerId: string; readonly faster: number }
+  | { readonly type: 'park'; readonly workerId: string; readonly faster: number; readonly restMs?: number }
   /** Send the worker updates again; it asks for a snapshot. */
   | { readonly type: 'unpark'; readonly workerId: string }
   /** Have the others link to `candidates`, and `reducers` sum from the next round on. */

@@ -2,7 +2,7 @@
  * The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no
  * clock, socket or random source.
  */
-import { isOvertaken } from '@troupe/protocol';
+import { isOvertaken, NO_REST } from '@troupe/protocol';
 import { createTrust } from './audits.js';
 import type { Decision, Lent } from './decisions.js';
 import {
@@ -19,11 +19,12 @@ import {
   refreshIdle,
   stuckWorkers,
 } from './lending.js';
-import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
-import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
+import { roundsAboveLimit, watchLoss } from './loss-watch.js';
+import { endLateTrial, fetchWhenStalled, parkLagging, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
 import { forgetNorms } from './norms.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
+import { noteProgress } from './progress.js';
 import { createRefusals, noteRefusal, noteWork } from './rests.js';
 import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topology.js';
 import { reviewLinks } from './thin-links.js';
@@ -96,6 +97,8 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return workerLeft(state, input, nowMs, effects);
     case 'declined':
       return declined(state, input, nowMs, effects);
+    case 'progress':
+      return noteProgress(state, input, nowMs);
     case 'counted':
       return counted(state, input, nowMs, effects);
     case 'rejected':
@@ -112,6 +115,9 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return verified(state, input, nowMs, effects);
     case 'peer':
       return noteOffer(state, input.workerId, input.offered ? input : undefined);
+    case 'lagging':
+      parkLagging(state, input.workerId, nowMs, effects);
+      return lendUncovered(state, nowMs, effects);
     case 'reopen':
       return reopen(state, nowMs, effects);
     case 'pause':
@@ -191,6 +197,7 @@ function createWorker(
     parkedRound: round,
     faster: 0,
     trials: 0,
+    lag: NO_REST,
     pace: startingPace(reported),
     reportedCharsPerSecond: reported,
     leases: new Set(),
@@ -487,7 +494,7 @@ function updated(state: RunState, input: Input<'updated'>, nowMs: number, effect
 function judgeLoss(state: RunState, trainLoss: number | undefined, effects: RunEffect[]): void {
   if (trainLoss === undefined) return;
   const { chanceLoss, maxLoss } = state.settings;
-  const rounds = ROUNDS_ABOVE_LIMIT;
+  const rounds = roundsAboveLimit(state.settings);
   const stopsAbove = maxLoss * chanceLoss;
   const verdict = watchLoss(state.loss, trainLoss, state.settings);
   if (verdict === 'high') decided(effects, { kind: 'lossHigh', trainLoss, chanceLoss, stopsAbove, rounds });

@@ -13,8 +13,9 @@ const TRIAL_WEIGHT = 0.5;
 const MAX_FACTOR = 2;
 /** A trial is charged at most this many usual rounds for one: the rest has another reason. */
 const MAX_EXCESS = 10;
-/** After this time a trial no longer holds up the next: its worker may be frozen. */
+/** After this time a trial no longer holds up the next: its worker may be frozen. But not before so many usual rounds. */
 const TRIAL_MS = 120_000;
+const TRIAL_ROUNDS = 4;
 
 export interface TrialBudget {
   /** When the last round ended, unless something has disturbed this one. */
@@ -45,7 +46,7 @@ export function noteRound(budget: TrialBudget, nowMs: number): number | undefine
     const excessMs = Math.min(Math.max(0, tookMs - budget.usualMs), MAX_EXCESS * budget.usualMs);
     current.costMs += excessMs;
     budget.spentMs += excessMs;
-    if (nowMs - current.sinceMs > TRIAL_MS) endTrial(budget, current.workerId);
+    if (nowMs - current.sinceMs > Math.max(TRIAL_MS, TRIAL_ROUNDS * budget.usualMs)) endTrial(budget, current.workerId);
   } else if (budget.usualMs === 0) budget.usualMs = tookMs;
   else budget.usualMs += (Math.min(tookMs, MAX_FACTOR * budget.usualMs) - budget.usualMs) * ROUND_WEIGHT;
   return tookMs;

@@ -4,7 +4,7 @@
  * then audits become rarer with each that is passed (adaptive replication, as in BOINC: Anderson 2004), and never stop.
  */
 import { philox4x32 } from '@troupe/optim/philox';
-import type { AuditMode } from '@troupe/protocol';
+import { roundsOfWindows, type AuditMode } from '@troupe/protocol';
 import type { AuditPolicy } from './audits.js';
 import { largestExpected, noteNorm } from './norms.js';
 import type { RunEffect, RunInput, RunState, WorkerRecord } from './state.js';
@@ -13,22 +13,29 @@ import type { RunEffect, RunInput, RunState, WorkerRecord } from './state.js';
 export const PROBATION_AUDITS = 3;
 /** The least part of a worker's leases that is audited. */
 export const AUDIT_FLOOR = 0.03;
-/** Contributions without an audit after which the next is audited. */
+/**
+ * Rounds with a contribution without an audit after which the next is audited, and rounds since the first of them, for a worker that
+ * contributes seldom. In a local run they count windows, down to the least number of rounds: an audit takes as long as the lease.
+ */
 const MOST_UNAUDITED = 64;
-/** The same for a worker that contributes seldom. */
-const MOST_ROUNDS_UNAUDITED = 64;
-/** The most rounds between checkpoints while something counts that is not audited: the run may have to go back to one. */
+const LEAST_UNAUDITED = 16;
+/**
+ * The most rounds between checkpoints while something counts that is not audited: the run may have to go back to one. In a local run it
+ * counts windows, down to the least number of rounds.
+ */
 const GUARD_ROUNDS = 50;
-/** The least of these in a local run, in which GUARD_ROUNDS counts windows. */
 const GUARD_LEAST_ROUNDS = 4;
 /** Audits that are granted and not decided. An auditor that is slower than the workers would otherwise fall behind without end. */
 const OPEN_AUDITS = 8;
-/** How long after its lease is due an undecided audit is forgotten: its lease never came, or the auditor does not answer. */
+/**
+ * How long after its lease is due an undecided audit is forgotten: its lease never came, or the auditor does not answer. In a local run, for
+ * each of the steps.
+ */
 const FORGOTTEN_MS = 120_000;
 /** Workers that have left and whose audits are not decided. */
 const MOST_DEPARTED = 64;
 /** A verdict has come by then, or never comes: the auditor gets FORGOTTEN_MS, and the contribution may have been its worker's last word. */
-const DEPARTED_MS = FORGOTTEN_MS * 1.5;
+const DEPARTED_FACTOR = 1.5;
 /** On probation a worker gets at most this part of a round, if others have none to pass. */
 const PROBATION_SHARE = 0.1;
 /** No worker that is not trusted gets more than this part of a round, nor more than this many times the median of all. */
@@ -58,10 +65,11 @@ export function awaitsAuditor(state: RunState, worker: WorkerRecord): boolean {
   return isOnProbation(state, worker) || isOverdue(state, worker);
 }
 
-function isOverdue({ audits, round }: RunState, { trust }: WorkerRecord): boolean {
+function isOverdue({ audits, round, settings }: RunState, { trust }: WorkerRecord): boolean {
   if (!isAuditable(audits, trust)) return false;
   const { unverified } = trust;
-  return trust.doubted || unverified.length >= MOST_UNAUDITED || round - (unverified[0] ?? round) >= MOST_ROUNDS_UNAUDITED;
+  const most = roundsOfWindows(settings, MOST_UNAUDITED, LEAST_UNAUDITED);
+  return trust.doubted || unverified.length >= most || round - (unverified[0] ?? round) >= most;
 }
 
 /** Decides whether the lease that is about to be granted is audited, and notes it. */
@@ -153,9 +161,10 @@ export function auditedWorker(
 }
 
 /** An audit that is never decided keeps no place for long, and no old checkpoint. */
-export function forgetOldAudits({ audits }: RunState, nowMs: number): void {
-  for (const [leaseId, { dueAtMs }] of audits.open) if (nowMs - dueAtMs >= FORGOTTEN_MS) audits.open.delete(leaseId);
-  for (const [id, { sinceMs }] of audits.departed) if (nowMs - sinceMs >= DEPARTED_MS) audits.departed.delete(id);
+export function forgetOldAudits({ audits, settings: { localSteps = 1 } }: RunState, nowMs: number): void {
+  const ms = FORGOTTEN_MS * localSteps;
+  for (const [leaseId, { dueAtMs }] of audits.open) if (nowMs - dueAtMs >= ms) audits.open.delete(leaseId);
+  for (const [id, { sinceMs }] of audits.departed) if (nowMs - sinceMs >= ms * DEPARTED_FACTOR) audits.departed.delete(id);
 }
 
 type Counted = Extract<RunInput, { type: 'counted' }>;
@@ -186,9 +195,8 @@ export function noteCounted(
 
 /** The round is open, and nothing of it is in the parameters yet. */
 function guard(state: RunState, effects: RunEffect[]): void {
-  const { localSteps = 1 } = state.settings;
-  if (state.round - state.audits.guardedRound >= Math.max(GUARD_LEAST_ROUNDS, GUARD_ROUNDS / localSteps))
-    pushCheckpoint(state, effects);
+  const rounds = roundsOfWindows(state.settings, GUARD_ROUNDS, GUARD_LEAST_ROUNDS);
+  if (state.round - state.audits.guardedRound >= rounds) pushCheckpoint(state, effects);
 }
 
 /** While the loss is above the limit, the checkpoint of before stays the last one, so that the run can continue from there. */

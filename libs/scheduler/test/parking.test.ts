@@ -118,6 +118,20 @@ describe('a worker', () => {
     expect(computing()).toEqual(new Set(['fast', 'slow']));
   });
 
+  it('rests for fewer rounds when each has many windows', () => {
+    const roundsUntilBack = (localSteps: number): number => {
+      const machines = { fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } };
+      const { rounds, stateOf, state } = createCluster(machines, { localSteps });
+      while (stateOf('slow') !== 'parked') rounds(1);
+      const parkedAt = state.round;
+      machines.fast.msPerStream = 1_000;
+      while (stateOf('slow') === 'parked') rounds(1);
+      return state.round - parkedAt;
+    };
+    expect(roundsUntilBack(1)).toBeGreaterThanOrEqual(25);
+    expect(roundsUntilBack(32)).toBeLessThan(10);
+  });
+
   it.each([
     [9, 8],
     [20, 8],
@@ -340,5 +354,54 @@ describe('the fastest team', () => {
   it('leaves out a worker whose link takes as long as the others for the whole round', () => {
     expect(fastestTeam([capacity(1_000), capacity(1_000, 40_000)], load)).toEqual([0]);
     expect(fastestTeam([capacity(1_000), capacity(1_000, 10_000)], load)).toEqual([0, 1]);
+  });
+});
+
+describe('a worker at whose link updates pile up', () => {
+  const MINUTE = 60_000;
+  /** Rounds take 800 ms. */
+  const withSlowLink = () => {
+    const cluster = createCluster({ a: { msPerStream: 200 }, slow: { msPerStream: 200 } });
+    cluster.rounds(4);
+    expect(cluster.computing()).toEqual(new Set(['a', 'slow']));
+    cluster.feed({ type: 'lagging', workerId: 'slow' });
+    return cluster;
+  };
+
+  it('is parked with the reason, and others get its leases', () => {
+    const { log, decisions, stateOf, rounds } = withSlowLink();
+    expect(stateOf('slow')).toBe('parked');
+    expect(log.find(({ type }) => type === 'park')).toEqual({ type: 'park', workerId: 'slow', faster: 0, restMs: MINUTE });
+    expect(decisions).toEqual([{ kind: 'lagging', worker: 'slow', restMs: MINUTE }]);
+    rounds(2);
+  });
+
+  it('rests for a minute although rounds would be faster with it, then twice as long each time', () => {
+    const cluster = withSlowLink();
+    const rests: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      const parkedMs = cluster.nowMs;
+      while (cluster.stateOf('slow') === 'parked') cluster.rounds(1);
+      rests.push(cluster.nowMs - parkedMs);
+      cluster.feed({ type: 'lagging', workerId: 'slow' });
+    }
+    rests.forEach((ms, i) => {
+      expect(ms).toBeGreaterThanOrEqual(MINUTE * 2 ** i);
+      expect(ms).toBeLessThan(MINUTE * 2 ** i * 1.5);
+    });
+  });
+
+  it('is fetched at once when nobody else can compute', () => {
+    const { feed, stateOf } = withSlowLink();
+    feed({ type: 'workerLeft', workerId: 'a', reason: 'gone' });
+    expect(stateOf('slow')).toBe('ready');
+  });
+
+  it('that is parked already, or gone, changes nothing', () => {
+    const { feed, decisions, log } = withSlowLink();
+    const before = [decisions.length, log.length];
+    feed({ type: 'lagging', workerId: 'slow' });
+    feed({ type: 'lagging', workerId: 'nobody' });
+    expect([decisions.length, log.length]).toEqual(before);
   });
 });

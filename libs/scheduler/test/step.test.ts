@@ -1004,6 +1004,13 @@ describe('a training loss', () => {
     expect(run.commit(1)).toEqual([]);
   });
 
+  it('above the limit ends a run of local rounds, each of many windows, after three of them', () => {
+    const run = started({ localSteps: 32 });
+    expect(types(commitAll(run, [13, 13, 12, 13, 13]))).not.toContain('fail');
+    expect(run.commit(13)[0]).toMatchObject({ type: 'fail', reason: expect.stringContaining('for 3 rounds') });
+    expect(types(commitAll(started({ localSteps: 2 }), [13, 13, 13, 13]))).not.toContain('fail');
+  });
+
   it('above the limit before a run resumes counts as well', () => {
     const run = started();
     Object.assign(run.state, { loss: createRunState(run.state.settings, 7, 7).loss });

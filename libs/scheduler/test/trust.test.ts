@@ -9,6 +9,7 @@ import {
   step,
   type RunEffect,
   type RunInput,
+  type RunSettings,
 } from '../src/index.js';
 import { oldestUnverified, shareLimits } from '../src/trust.js';
 
@@ -19,8 +20,8 @@ const SETTINGS = {
 
 type LeaseEffect = Extract<RunEffect, { type: 'lease' }>;
 
-function createRun(seed: readonly [number, number] | undefined = [1, 2]) {
-  const state = createRunState({ ...SETTINGS, audits: seed && { seed } }, 0);
+function createRun(seed: readonly [number, number] | undefined = [1, 2], settings: Partial<RunSettings> = {}) {
+  const state = createRunState({ ...SETTINGS, ...settings, audits: seed && { seed } }, 0);
   const leases: LeaseEffect[] = [];
   const said: RunEffect[] = [];
   let nowMs = 0;
@@ -70,8 +71,11 @@ describe('the audits of a volunteer', () => {
     expect(audits).toBeLessThan(AUDIT_FLOOR * 1.5);
   });
 
-  it('are at most 64 contributions apart', () => {
-    const run = createRun([3, 4]);
+  it.each([
+    [64, 'contributions', 1],
+    [16, 'local ones of many steps', 32],
+  ])('are at most %i %s apart', (limit, _, localSteps) => {
+    const run = createRun([3, 4], { localSteps });
     run.join('a');
     let [since, most] = [0, 0];
     for (let i = 0; i < 3_000; i++) {
@@ -79,8 +83,8 @@ describe('the audits of a volunteer', () => {
       most = Math.max(most, since);
       run.playRound();
     }
-    expect(most).toBeGreaterThan(40);
-    expect(most).toBeLessThanOrEqual(64);
+    expect(most).toBeGreaterThan(limit / 2);
+    expect(most).toBeLessThanOrEqual(limit);
   });
 
   it('are none for a worker that is trusted, nor in a run without them', () => {
@@ -140,8 +144,8 @@ describe('the audits of a volunteer', () => {
 
   describe('of a worker that has left', () => {
     /** It has contributed in two rounds, both of which are being audited, and then in others. */
-    function leaver() {
-      const run = createRun();
+    function leaver(settings: Partial<RunSettings> = {}) {
+      const run = createRun([1, 2], settings);
       run.join('a');
       const copies: LeaseEffect[] = [];
       for (let i = 0; i < 1_000 && copies.length < 2; i++) {
@@ -167,6 +171,12 @@ describe('the audits of a volunteer', () => {
       expect(oldestUnverified(run.state)).toBeLessThanOrEqual(last);
       run.audited(copies[1], 'sound');
       expect(oldestUnverified(run.state)).toBeUndefined();
+    });
+
+    it('are awaited longer in a local run, whose audits have many steps', () => {
+      const { run, copies } = leaver({ localSteps: 32 });
+      for (let i = 0; i < 20_000; i++) run.feed({ type: 'tick' });
+      expect(run.audited(copies[1], 'wrong')).toContainEqual(expect.objectContaining({ type: 'ban', workerId: 'a' }));
     });
 
     it('find the lie in the second of two, also when the round was opened again meanwhile', () => {

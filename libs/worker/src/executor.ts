@@ -27,6 +27,8 @@ export interface ExecutorParts extends Membership {
   readonly credit: Credit;
   readonly ports: Pick<WorkerPorts, 'nowMs' | 'log' | 'sha256' | 'counted'>;
   readonly deadline: Deadline;
+  /** Aborts to make the worker leave. */
+  readonly signal: AbortSignal;
   /** Receives the outcome of a fetch that was not abandoned. */
   onFetched(outcome: FetchOutcome): void;
   /** Whether the result of the lease is no longer needed. The answer can change while the lease is computed. */
@@ -197,11 +199,27 @@ export class SyncExecutor {
       held: this.#held,
       nowMs: () => ports.nowMs(),
       isOvertaken: () => this.#parts.isOvertaken(order.lease),
+      onStep: this.#stepsOf(order.lease),
     };
     const outcome = await computeLease(context, order, replica.digest());
     const { leaseId, round, streams } = order.lease;
     if (outcome.kind === 'sent') return { type: 'computed', round, streams: streams.length, ...outcome };
     return { type: 'failed', leaseId, round, ...outcome, engineLost: slot.lost?.message };
+  }
+
+  /** Tells the coordinator, and the app, how far a long lease is. */
+  #stepsOf({ leaseId, round }: LeaseOrder['lease']): (done: number) => boolean {
+    const { control, ports, welcome, signal } = this.#parts;
+    const { localSteps: of } = welcome.config;
+    let lastMs = ports.nowMs();
+    return (steps) => {
+      const nowMs = ports.nowMs();
+      if (steps === 0 || nowMs - lastMs < LIMITS.progressMs) return !signal.aborted;
+      lastMs = nowMs;
+      control.send({ type: 'progress', leaseId, steps });
+      ports.log({ kind: 'progress', round, steps, of });
+      return !signal.aborted;
+    };
   }
 
   #requestSnapshot({ reason, round, fromPeers }: Action<'requestSnapshot'>): void {

@@ -46,6 +46,8 @@ export interface LeaseContext {
   nowMs(): number;
   /** Whether the streams of the lease have been counted. */
   isOvertaken(): boolean;
+  /** Called between two steps of a local lease. @returns whether to go on: a worker that leaves does not */
+  onStep?(done: number): boolean;
 }
 
 export type LeaseOutcome =
@@ -54,6 +56,8 @@ export type LeaseOutcome =
 
 /** An engine that takes this many times the lease's deadline will never answer; its streams were backed up long before. */
 const TIMEOUT_FACTOR = 10;
+/** What a step of a local lease may take of its deadline at least: one may be slower than the others. */
+const LEAST_STEP_MS = 1_000;
 
 /** How the body of a lease is laid out. */
 export function leaseShape(
@@ -115,10 +119,10 @@ async function compute(
   { tokens, states, learningRates }: LeaseContent,
   onProgress: GradientProgress,
 ): Promise<Gradient | undefined> {
-  const { engine, optimizer, parameters, isOvertaken, config } = context;
+  const { engine, optimizer, parameters, isOvertaken, onStep = () => true, config } = context;
   const { model, seed, window } = config;
   const first = firstWindow(config, round);
-  const timeoutMs = deadlineMs * TIMEOUT_FACTOR;
+  const timeoutMs = Math.max(deadlineMs / config.localSteps, local ? LEAST_STEP_MS : 0) * TIMEOUT_FACTOR;
   if (!local || !optimizer) {
     const key = dropoutKeyOf(model, { seed, round: first, streams });
     return engine.gradient({ streams: streams.length, window, tokens, states, ...key }, onProgress, timeoutMs);
@@ -129,7 +133,8 @@ async function compute(
     gradient: (batch: Batch) => engine.gradient(batch, undefined, timeoutMs),
   };
   try {
-    return await takeLocalSteps(parameters, lease, { engine: steps, optimizer, isOvertaken });
+    const isGivenUp = (done: number): boolean => isOvertaken() || !onStep(done);
+    return await takeLocalSteps(parameters, lease, { engine: steps, optimizer, isOvertaken: isGivenUp });
   } finally {
     // The next lease counts on them, also after one that was given up.
     engine.setParameters(parameters);

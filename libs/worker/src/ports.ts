@@ -85,6 +85,8 @@ export type WorkerLog =
       readonly computeMs: number;
       readonly credit: number;
     }
+  /** It has taken so many steps of a local lease. */
+  | { readonly kind: 'progress'; readonly round: number; readonly steps: number; readonly of: number }
   | { readonly kind: 'refused'; readonly round: number; readonly result: string; readonly reason: string }
   /** The engine is lost; another takes over, and `ready` follows. */
   | { readonly kind: 'engine_lost'; readonly engine: string; readonly reason: string }

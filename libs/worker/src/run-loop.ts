@@ -20,8 +20,6 @@ import { startSync, step, type StopNotice, type SyncInput, type SyncLimits, type
 const LAST_MESSAGE_MS = 500;
 
 export interface RunLoopParts extends Omit<ExecutorParts, 'isOvertaken' | 'onFetched'> {
-  /** Aborts to make the worker leave. */
-  readonly signal: AbortSignal;
   /** Aborts to make the worker leave as soon as what it computes is counted. */
   readonly leave?: AbortSignal | undefined;
 }

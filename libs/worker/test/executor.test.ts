@@ -55,6 +55,7 @@ beforeEach(() => {
     credit: { characters: 0 },
     ports: { nowMs: () => 0, log: () => undefined },
     isOvertaken: () => false,
+    signal: new AbortController().signal,
   } as unknown as ExecutorParts);
 });
 
@@ -222,5 +223,59 @@ it.each([
   await expect(computeLease(context, { lease, body }, '')).rejects.toMatchObject({
     name: 'ProtocolError',
     code: 'invalid_message',
+  });
+});
+
+describe('a lease of many steps', () => {
+  const STEPS = 6;
+  const local = { ...config, localSteps: STEPS, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0, nesterov: false } };
+  const windows = Array.from({ length: STEPS }, () => Uint16Array.of(0, 1, 2));
+  const body = encodeLeaseBody(
+    { steps: STEPS, streams: 1, window: WINDOW, given: 0, stateFloats },
+    { windows, states: [], learningRates: windows.map(() => 0.1) },
+  );
+  const lease = { ...order(0, 3, 'z').lease, local: { clip: 1 } };
+
+  /** Each step takes `stepMs`. @param leaveAfter steps */
+  const compute = (stepMs: number, leaveAfter = Infinity) => {
+    let [nowMs, taken] = [0, 0];
+    const logs: unknown[] = [];
+    const leave = new AbortController();
+    const timed: Pick<Engine, 'setParameters' | 'gradient'> = {
+      setParameters: (values) => engine.setParameters(values),
+      gradient(batch) {
+        nowMs += stepMs;
+        if (++taken === leaveAfter) leave.abort(new Error('it pauses'));
+        return engine.gradient(batch);
+      },
+    };
+    const many = new SyncExecutor({
+      ...{ member, replica, layout, welcome: { config: local }, slot: { engine: timed }, credit: { characters: 0 } },
+      ...{ signal: leave.signal, isOvertaken: () => false },
+      optimizer: createReplica({ size: layout.size, optimizer: local.optimizer as never }),
+      control: { send: (message: Message) => void sent.push(message) },
+      snapshot: { begin: () => undefined },
+      ports: { nowMs: () => nowMs, log: (entry: unknown) => void logs.push(entry) },
+    } as unknown as ExecutorParts);
+    const done = many.perform({ type: 'computeLease', leaseId: 'l' }, { lease: { lease, body } });
+    return done.then((next) => ({ next, logs, taken }));
+  };
+
+  it('is reported to the coordinator and to the app now and then', async () => {
+    const { next, logs } = await compute(LIMITS.progressMs / 2);
+    expect(next).toMatchObject({ type: 'computed', round: 3 });
+    expect(sent).toEqual([2, 4].map((steps) => ({ type: 'progress', leaseId: 'l', steps })));
+    expect(logs).toEqual([2, 4].map((steps) => ({ kind: 'progress', round: 3, steps, of: STEPS })));
+  });
+
+  it('is not reported if it is soon done', async () => {
+    await compute(LIMITS.progressMs / (2 * STEPS));
+    expect(sent).toEqual([]);
+  });
+
+  it('is given up after the step during which the worker is asked to leave', async () => {
+    const { next, taken } = await compute(1, 2);
+    expect([next?.type, taken]).toEqual(['failed', 2]);
+    expect(contributed).toEqual([]);
   });
 });

@@ -182,6 +182,8 @@ class Supervisor {
   #progress(slot: string): (entry: WorkerEntry) => void {
     let lastMs = -Infinity;
     return (entry) => {
+      // The coordinator knows.
+      if (entry.kind === 'progress') return;
       if (entry.kind === 'computed') {
         if (this.#ports.now() - lastMs < PROGRESS_MS) return;
         lastMs = this.#ports.now();

@@ -1,3 +1,4 @@
+import { isLocal } from '@troupe/config';
 import { lossOf, type RunEvent } from '@troupe/run';
 import { clockTime, compactCount, counted, type Format, type Style } from './style.js';
 
@@ -6,11 +7,15 @@ export interface Progress {
   /** Number of completed rounds. */
   readonly round: number;
   readonly rounds: number;
+  /** Of the next round, 0 to 1, if it takes long. */
+  readonly part?: number;
   readonly workers: number;
   readonly trainLoss?: number;
   readonly validationLoss?: number;
   readonly charsPerSecond?: number;
   readonly gradientNorm?: number;
+  /** The norm is of the mean difference of the parameters. */
+  readonly isLocal?: boolean;
   readonly etaMs?: number;
   /** Shown instead of the figures while the run does not advance: "saving". */
   readonly phase?: string;
@@ -22,13 +27,21 @@ export const initialProgress: Progress = { round: 0, rounds: 0, workers: 0, phas
 export function advance(progress: Progress, event: RunEvent): Progress {
   switch (event.event) {
     case 'started':
-      return { ...progress, round: event.round, rounds: event.config.rounds, phase: 'waiting for workers' };
+      return {
+        ...progress,
+        ...{ round: event.round, rounds: event.config.rounds, phase: 'waiting for workers' },
+        isLocal: isLocal(event.config),
+      };
     case 'worker':
       return { ...progress, workers: event.workers };
     case 'round': {
-      const { phase: _over, ...rest } = progress;
+      const { phase: _over, part: _part, ...rest } = progress;
       const { round, rounds, workers, trainLoss, charsPerSecond, gradientNorm, etaMs } = event;
       return { ...rest, round, rounds, workers, trainLoss, charsPerSecond, gradientNorm, etaMs };
+    }
+    case 'progress': {
+      const { phase: _waiting, ...rest } = progress;
+      return { ...rest, round: event.round, part: event.fraction };
     }
     case 'evaluation':
       return { ...progress, validationLoss: lossOf(event) };
@@ -73,7 +86,7 @@ export function renderStatus(progress: Progress, width: number, style: Style): s
   const room = width - lengthOf(shown) - barLength(0);
   if (room < BAR.least) return truncated(shown, width);
   return [
-    bar(progress.round, progress.rounds, Math.min(room, BAR.most), style),
+    bar(progress.round + (progress.part ?? 0), progress.rounds, Math.min(room, BAR.most), style),
     ...shown.map((segment) => painted(segment, style)),
   ].join(GAP);
 }
@@ -86,14 +99,16 @@ export function renderLogLine(progress: Progress): string {
 }
 
 function segments(progress: Progress): Segment[] {
-  const { round, rounds, trainLoss, validationLoss, charsPerSecond, gradientNorm, workers, etaMs, phase } = progress;
-  const out: Segment[] = [{ part: 'count', text: `${round}/${rounds}`, format: 'bold' }];
+  const { round, rounds, part, trainLoss, validationLoss, charsPerSecond, gradientNorm, workers, etaMs, phase } = progress;
+  const norm = progress.isLocal ? '|D|' : '|g|';
+  const more = part === undefined ? '' : ` +${Math.round(part * 100)} %`;
+  const out: Segment[] = [{ part: 'count', text: `${round}/${rounds}${more}`, format: 'bold' }];
   if (phase !== undefined) return [...out, { part: 'phase', text: phase, format: 'yellow' }];
   if (trainLoss !== undefined) out.push({ part: 'train', text: `train ${trainLoss.toFixed(2)}` });
   if (validationLoss !== undefined) out.push({ part: 'val', text: `val ${validationLoss.toFixed(2)}`, format: 'green' });
   if (trainLoss !== undefined) out.push({ part: 'unit', text: 'nats/char', format: 'dim' });
   if (charsPerSecond !== undefined) out.push({ part: 'rate', text: `${compactCount(charsPerSecond)} chars/s` });
-  if (gradientNorm !== undefined) out.push({ part: 'norm', text: `|g| ${gradientNorm.toFixed(2)}` });
+  if (gradientNorm !== undefined) out.push({ part: 'norm', text: `${norm} ${gradientNorm.toFixed(2)}` });
   out.push({ part: 'workers', text: counted(workers, 'worker') });
   if (etaMs !== undefined) out.push({ part: 'eta', text: `ETA ${clockTime(etaMs)}`, format: 'cyan' });
   return out;

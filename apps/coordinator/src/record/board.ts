@@ -1,6 +1,6 @@
 /** Records what a run reports: in its history, on disk, for TensorBoard. Pages show a run from this record. */
 import path from 'node:path';
-import { modelName } from '@troupe/config';
+import { isLocal, modelName } from '@troupe/config';
 import { brief } from '@troupe/protocol';
 import {
   DECISION_KINDS,
@@ -146,10 +146,11 @@ class RunBoard implements Board {
     const point = this.history.addRound({ ...figures, computeMs, transferMs, reduceMs, waitingMs });
     this.#round = round;
     this.etaMs = event.etaMs;
+    const isDifference = this.history.run !== undefined && isLocal(this.history.run.config);
     this.#options.tensorboard?.scalars(round, {
       'loss/train': trainLoss,
       'loss/train_smoothed': point.smoothedLoss,
-      'gradient/norm': gradientNorm,
+      [isDifference ? 'difference/norm' : 'gradient/norm']: gradientNorm,
       'gradient/clip_scale': clipScale,
       learning_rate: learningRate,
       'speed/chars_per_second': charsPerSecond,
@@ -204,6 +205,7 @@ class RunBoard implements Board {
         return this.#logUnlessRepeated({ kind: 'note', level: event.level, text: event.text }, event.remedy);
       case 'finished':
         return this.#log('note', `${event.reason} at round ${event.round}`);
+      case 'progress':
       case 'listening':
       case 'serving':
       case 'error':

@@ -65,7 +65,7 @@ function addGauges(registry: Registry, { conductor, board, viewers }: MetricsOpt
     'Loss of the last validation with averaged parameters, nats per character.',
     () => history.evaluations.at(-1)?.averageLoss,
   );
-  gauge('troupe_gradient_norm', 'Global gradient norm of the last round, before clipping.', () => history.latest?.gradientNorm);
+  gauge('troupe_gradient_norm', NORM_HELP, () => history.latest?.gradientNorm);
   gauge('troupe_learning_rate', 'Learning rate of the last round.', () => history.latest?.learningRate);
   gauge(
     'troupe_characters_per_second',
@@ -112,6 +112,9 @@ function addDecisions(registry: Registry, { decisions }: Board): void {
     },
   });
 }
+
+const NORM_HELP =
+  'Global gradient norm of the last round, before clipping. In a run of local rounds: norm of the mean difference of the parameters.';
 
 /** Counts from the start of this process. */
 function countWith(registry: Registry, roundCharacters: number): (entry: HistoryEntry) => void {

@@ -114,6 +114,7 @@ const RunSchema = object<RunFacts>(
     pausedBy: list(text),
     round: { ...count, description: 'Rounds completed.' },
     rounds: count,
+    progress: { ...number, description: 'The part of the next round that is computed, 0 to 1; in a run of local rounds only.' },
     startedAt: { ...number, description: 'Milliseconds since 1970.' },
     etaMs: positive,
     config: { type: 'object', description: 'The training config, as in PROTOCOL.md.' },

@@ -1,5 +1,5 @@
 /** The training curves, over one range of rounds. */
-import { chanceInView, gradientPlot, lossPlot, speedPlot, timePlot, type Plot } from '../reading/curves.js';
+import { chanceInView, gradientPlot, lossPlot, speedPlot, stepNorms, timePlot, type Plot } from '../reading/curves.js';
 import { MARKER_KINDS, markersOf, SIGNS } from '../reading/markers.js';
 import { ROUND_AXIS, type RoundAxis, type XKind } from '../reading/round-axis.js';
 import { COORDINATORS, smoothed } from '../reading/smoothing.js';
@@ -40,13 +40,14 @@ export function createCharts(page: Page): Panel {
     buttons(before === undefined);
     if (!before) tools.refresh();
     if (changed(state, before, 'events')) drawMarkers(page);
+    if (before && state.view?.config.localSteps !== before.view?.config.localSteps) charts.gradient.refresh();
     const clipChanged = state.view?.config.clip !== before?.view?.config.clip;
     if (changed(state, before, 'points', 'detail', 'range', 'evaluations', 'events') || clipChanged) draw(state);
   };
 
   function draw(state: DashboardState): void {
     const { from, to, points } = shownWindow(state);
-    const clip = state.view?.config.clip ?? 0;
+    const { clip } = stepNorms(state.view?.config);
     const { smoothing, xKind } = tools.settings;
     axis = axisFor(xKind, state);
     const over = ({ x, curves }: Plot): Plot => ({ x: x.map(axis.toX), curves });
@@ -118,8 +119,8 @@ function specs(page: Page, settings: ChartSettings, axis: () => RoundAxis): Reco
     },
     gradient: {
       ...small,
-      title: () => page.texts.gradientTitle,
-      unit: () => page.texts.gradientUnit,
+      title: () => (stepNorms(page.state.view?.config).ofDifference ? page.texts.differenceTitle : page.texts.gradientTitle),
+      unit: () => (stepNorms(page.state.view?.config).ofDifference ? page.texts.differenceUnit : page.texts.gradientUnit),
       format: figure,
       log: true,
       series: [

@@ -1,6 +1,6 @@
 /** Gradient flow: this run's curve at any round, the curves of other cells beside it, and what they mean. */
 import type { FlowState, GradientFlow } from '@troupe/run';
-import { align, clippedFraction } from '../reading/curves.js';
+import { align, clippedFraction, stepNorms } from '../reading/curves.js';
 import { reachOf, readFlow, relative, type Measured } from '../reading/flow.js';
 import { comparableFlows, runLabel } from '../reading/runs.js';
 import { shownWindow, type DashboardState } from '../state/state.js';
@@ -136,18 +136,19 @@ function layerSeries(page: Page, index: number, format: (n: number) => string): 
   return { label: () => page.texts.layer(page.format.whole(index + 1)), colour: runColour(index), format };
 }
 
+function clipLesson({ texts, format }: Page, state: DashboardState): string {
+  const clip = state.view?.config.clip ?? 0;
+  if (clip === 0) return texts.flowNoClip;
+  if (stepNorms(state.view?.config).ofDifference) return texts.flowClipSteps(format.figure(clip));
+  return texts.flowClip(format.figure(clip), format.percent(clippedFraction(shownWindow(state).points)));
+}
+
 function drawLessons(page: Page, state: DashboardState, flow: GradientFlow | undefined): void {
   const measured = { cell: state.view?.config.model.cell ?? '', state: flow?.state };
   const sentences = (flow?.layers ?? []).flatMap((norms, i) =>
     lesson(page, norms, measured, page.texts.layer(page.format.whole(i + 1))),
   );
-  const clip = state.view?.config.clip ?? 0;
-  if (flow) {
-    const fraction = clippedFraction(shownWindow(state).points);
-    sentences.push(
-      clip > 0 ? page.texts.flowClip(page.format.figure(clip), page.format.percent(fraction)) : page.texts.flowNoClip,
-    );
-  }
+  if (flow) sentences.push(clipLesson(page, state));
   const list = the('flow-lessons');
   if (list.childElementCount !== sentences.length) list.replaceChildren(...sentences.map(() => make('li')));
   sentences.forEach((text, i) => setText(list.children[i], text));

@@ -79,11 +79,13 @@ function drawTitle({ texts, format, language }: Page, { view }: DashboardState):
 }
 
 function drawProgress({ texts, format }: Page, { view, points }: DashboardState): void {
-  const { rounds, etaMs } = view!;
+  const { rounds, progress = 0, etaMs } = view!;
   // Points arrive more often than views.
   const round = Math.max(view!.round, lastRound(points));
-  setAttribute(the('progress'), 'value', String(rounds > 0 ? round / rounds : 0));
-  setText(the('progress-text'), texts.roundOf(format.whole(round), format.whole(rounds)));
+  const part = round === view!.round ? progress : 0;
+  setAttribute(the('progress'), 'value', String(rounds > 0 ? (round + part) / rounds : 0));
+  const text = texts.roundOf(format.whole(round), format.whole(rounds));
+  setText(the('progress-text'), part > 0 ? texts.roundPart(text, format.percent(part)) : text);
   setText(the('progress-eta'), etaMs === undefined ? '' : texts.eta(format.duration(etaMs)));
 }
 

@@ -1,5 +1,5 @@
 /** Turns columns of points into what a chart draws: x values and curves over them, null where a curve has no value. */
-import { roundCharacters, type TrainingConfig } from '@troupe/protocol';
+import type { TrainingConfig } from '@troupe/protocol';
 import { roundSpeeds, type EvaluationPoint, type PointColumns, type RoundTiming } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 
@@ -60,6 +60,18 @@ export function lossPlot(points: PointColumns, evaluations: readonly EvaluationP
   ]);
 }
 
+/**
+ * What the norm of a round is of: the mean gradient, or in a local run the mean difference of the parameters, which no round clips. `clip`:
+ * the limit of that norm; 0: none.
+ */
+export function stepNorms(config: Pick<TrainingConfig, 'clip' | 'localSteps'> | undefined): {
+  readonly ofDifference: boolean;
+  readonly clip: number;
+} {
+  const ofDifference = (config?.localSteps ?? 1) > 1;
+  return { ofDifference, clip: ofDifference ? 0 : (config?.clip ?? 0) };
+}
+
 /** The norm, the norm of the clipped rounds only, and the clip norm as a line. @param clip the clip norm; 0: no clipping */
 export function gradientPlot({ round, gradientNorm, clipScale }: PointColumns, clip: number): Plot {
   const clipped = gradientNorm.map((norm, i) => (clipScale[i] < 1 ? norm : null));
@@ -73,10 +85,11 @@ export function timePlot({ round, computeMs, transferMs, reduceMs, waitingMs }: 
 
 /** What all workers together compute. The coordinator's own figure is an average over seconds, pauses included. */
 export function speedPlot(
-  { round, roundMs }: PointColumns,
+  points: Pick<PointColumns, 'round' | 'roundMs'>,
   config: Pick<TrainingConfig, 'streams' | 'window'> | undefined,
 ): Plot {
-  return { x: round, curves: [config ? roundSpeeds(roundMs, roundCharacters(config)) : round.map(() => null)] };
+  const { round } = points;
+  return { x: round, curves: [config ? roundSpeeds(points, config) : round.map(() => null)] };
 }
 
 /** The fraction of a round's time that went into computing; undefined: unknown. */

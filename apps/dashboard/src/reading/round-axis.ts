@@ -1,5 +1,5 @@
 /** What the x axis of the training charts counts: rounds, characters, or the time since the start. */
-import { roundCharacters } from '@troupe/protocol';
+import { charactersOf } from '@troupe/protocol';
 import type { LoggedEvent, PointColumns } from '@troupe/run';
 
 export const X_KINDS = ['rounds', 'characters', 'clock'] as const;
@@ -14,13 +14,14 @@ export interface RoundAxis {
 export const ROUND_AXIS: RoundAxis = { toX: (round) => round, toRound: (x) => x };
 
 /** Characters that the run has trained on. */
-export function characterAxis(config: Parameters<typeof roundCharacters>[0]): RoundAxis {
-  const perRound = roundCharacters(config);
-  return { toX: (round) => round * perRound, toRound: (x) => x / perRound };
+export function characterAxis(config: Parameters<typeof charactersOf>[0]): RoundAxis {
+  const { changedRound = 0 } = config;
+  const knots = [0, changedRound, changedRound + 1].map((round): Knot => [round, charactersOf(config, round)]);
+  return axisOf(changedRound === 0 ? knots.slice(1) : knots);
 }
 
-/** A round and the time since the start of the run, ms, at which it was complete. */
-type Knot = readonly [round: number, ms: number];
+/** A round and its x value, for example the time since the start of the run, ms, at which it was complete. */
+type Knot = readonly [round: number, x: number];
 
 /** Two knots of one round would make the axis ambiguous there. */
 const AFTER_ROUND = 0.001;
@@ -41,8 +42,12 @@ export function clockAxis({ round, roundMs }: PointColumns, events: readonly Log
     const mean = rest.reduce((sum, ms) => sum + ms, 0) / rest.length;
     knots.push([last, lastMs + mean * (last - lastRound)]);
   }
-  const back = knots.map(([at, ms]): Knot => [ms, at]);
-  return { toX: (at) => interpolate(knots, at), toRound: (ms) => interpolate(back, ms) };
+  return axisOf(knots);
+}
+
+function axisOf(knots: readonly Knot[]): RoundAxis {
+  const back = knots.map(([at, x]): Knot => [x, at]);
+  return { toX: (at) => interpolate(knots, at), toRound: (x) => interpolate(back, x) };
 }
 
 /** The first event of a round marks its end, and the last one what follows, for example the end of a pause. */

@@ -27,6 +27,10 @@ const RULES: readonly Rule[] = [
   [/^resumed by ([^;]+)$/, (by) => `由 ${by} 继续`],
   [/^resumed by ([^;]+); (.+)$/, (by, lent) => `由 ${by} 继续；${part(lent)}`],
   [/^late: ([^;]+); (.+)$/, (names, lent) => `超时：${names}；${part(lent)}`],
+  [
+    /^parked: (.+); its link is too slow for the updates of this run; it is tried again in (\d+) minutes?$/,
+    (name, minutes) => `待命：${name}；它的链路跟不上本次训练的更新；${minutes} 分钟后再试`,
+  ],
   [/^(.+?) left \((.+)\); ([^;]+)$/, (name, why, lent) => `${name} 离开（${why}）；${part(lent)}`],
   [
     /^(.+?) is banned: the coordinator computed its lease again, and ([^;]+); (.+)$/,

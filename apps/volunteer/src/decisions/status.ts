@@ -14,7 +14,8 @@ export type Phase =
   /** The coordinator has accepted the worker, which chooses an engine and fetches the parameters. */
   | { readonly at: 'preparing' }
   | { readonly at: 'ready' }
-  | { readonly at: 'computing' }
+  /** `part`: of a local lease, 0 to 1, where that takes long. */
+  | { readonly at: 'computing'; readonly part?: number }
   /** The coordinator has no work for this worker: rounds are faster without it. */
   | { readonly at: 'parked' }
   | { readonly at: 'paused'; readonly why: PauseReason }
@@ -159,6 +160,8 @@ function onLog(status: Status, entry: LogEntry): Status {
         round: entry.round,
         known: status.known && { ...status.known, charsPerSecond: entry.charsPerSecond },
       };
+    case 'progress':
+      return { ...status, phase: { at: 'computing', part: entry.steps / entry.of } };
     case 'parked':
       return { ...status, phase: { at: 'parked' } };
     case 'engine_lost':

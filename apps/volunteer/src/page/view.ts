@@ -199,6 +199,9 @@ function phaseText({ status, facts, language }: Scene, texts: Texts): string {
       return texts.paused[phase.why];
     case 'reconnecting':
       return texts.phase.reconnecting(new Intl.NumberFormat(language).format(Math.ceil(phase.retryInMs / 1000)));
+    case 'computing':
+      if (phase.part === undefined) return texts.phase.computing;
+      return texts.phase.computingPart(new Intl.NumberFormat(language, { style: 'percent' }).format(phase.part));
     case 'failed':
       return '';
     case 'over':

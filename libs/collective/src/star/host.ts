@@ -38,7 +38,7 @@ export async function hostStar(connection: Connection, options: HostOptions): Pr
   const { reducers = [] } = options;
   const layout = createRangeLayout(options);
   const channel = createChannel(connection, {
-    accepts: ['hosted', 'refuse', 'counted', 'rejected', 'audit', 'peer', 'update', 'updateRange'],
+    accepts: ['hosted', 'refuse', 'counted', 'rejected', 'audit', 'peer', 'lagging', 'update', 'updateRange'],
     ...(deadline && { deadline }),
     bodyBytes(message: Message) {
       if (message.type === 'updateRange') return layout.leavingBytes(message);
@@ -125,6 +125,8 @@ class StarHost implements CollectiveHost {
         const { type, ...audit } = message;
         return { kind: type, ...audit, bytes: await readBody(body, signal) };
       }
+      case 'lagging':
+        return { kind: 'lagging', workerId: message.workerId };
       case 'peer': {
         const { type: kind, ...peer } = message;
         return { kind, ...peer };

@@ -48,6 +48,8 @@ const REDUCE_RATE = { burst: LIMITS.reduceBurst, perSecond: LIMITS.reducePerSeco
 interface HubMember extends PoolMember {
   /** Until the coordinator has heard of it: when it joined, and the round of the next update then. */
   unconfirmed: { readonly sinceMs: number; readonly round: number } | undefined;
+  /** The least that has waited for it since too much did, and since when. */
+  lag?: { readonly bytes: number; readonly sinceMs: number } | undefined;
   /** How many messages of it are read. */
   readonly budget: MessageBudget;
   /** Ranges of contributions to this round that have come from it: "lease range". */
@@ -256,6 +258,24 @@ class Hub implements RunServer {
     for (const { workerId, unconfirmed } of this.#links.members.values()) {
       if (!unconfirmed || this.#nextRound - unconfirmed.round < LIMITS.unconfirmedRounds) continue;
       if (nowMs - unconfirmed.sinceMs >= LIMITS.unconfirmedMs) this.#subscribe({ type: 'subscribe', workerId, wanted: false });
+    }
+  }
+
+  /** Others must not wait for a slow link, and what waits for it must not grow. One that reads nothing at all is dropped. */
+  #leaveOutLagging(): void {
+    const nowMs = this.#nowMs();
+    for (const member of this.#links.members.values()) {
+      const { workerId, wanted, connection, lag } = member;
+      if (!this.#links.isLagging(member)) {
+        member.lag = undefined;
+        continue;
+      }
+      if (!lag || connection.bufferedBytes < lag.bytes) member.lag = { bytes: connection.bufferedBytes, sinceMs: nowMs };
+      else if (nowMs - lag.sinceMs >= LIMITS.silenceMs) this.#links.isUnstuck(member);
+      if (!wanted) continue;
+      this.#options.log({ level: 'info', text: `worker ${workerId} is left out: updates pile up at its link` });
+      this.#subscribe({ type: 'subscribe', workerId, wanted: false });
+      this.#links.deliver(this.host, () => this.host.send({ type: 'lagging', workerId }));
     }
   }
 
@@ -507,6 +527,7 @@ class Hub implements RunServer {
   #begin(finish: Finish): void {
     const { head, factor } = finish;
     const { ranges } = this.#now;
+    this.#leaveOutLagging();
     const members = this.#links.receivers();
     this.#toReducers({ type: 'finish', round: head.round, factor });
     // Before the update: who has it may send contributions to the next round.

@@ -132,6 +132,11 @@ export class Links<M extends Member = Member> {
     this.wake();
   }
 
+  /** Whether too much waits for the worker to be sent more. */
+  isLagging({ connection }: M): boolean {
+    return connection.bufferedBytes > this.#bufferedBytes;
+  }
+
   /** The members that receive updates. Drops those for which too much waits. */
   receivers(): M[] {
     return [...this.members.values()].filter((member) => member.wanted && this.isUnstuck(member));

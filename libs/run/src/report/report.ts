@@ -1,5 +1,5 @@
 /** The report of one or several runs: one HTML file that loads nothing and runs nothing. */
-import { roundCharacters, shellQuote } from '@troupe/config';
+import { charactersOf, isLocal, roundCharacters, shellQuote } from '@troupe/config';
 import { CURVE_COLOURS, drawChart, type ChartCurve, type ChartPalette } from '../chart/draw.js';
 import { findProblem } from '../finding.js';
 import type { RunHistory } from '../history.js';
@@ -144,7 +144,7 @@ function figures(history: RunHistory): string {
     ['Training loss', loss(all.smoothedLoss.at(-1)!), 'smoothed, last round'],
     // The median, because a pause is no round.
     ['Throughput', `${whole(speedOf(round, perRound))} chars/s`, `${whole(round)} ms a round, median`],
-    ['Trained on', `${whole(lastRound * perRound)} characters`, `about ${duration(lastRound * round)} of rounds`],
+    ['Trained on', `${whole(charactersOf(config, lastRound))} characters`, `about ${duration(lastRound * round)} of rounds`],
     [
       'Workers',
       whole(median(all.workers)),
@@ -187,12 +187,16 @@ function charts(history: RunHistory): string {
     lossCurves(history, CURVE_COLOURS[0]),
     'Loss: training, smoothed; dashed: validation',
   );
-  const speeds = roundSpeeds(points.roundMs, roundCharacters(history.run!.config));
+  const speeds = roundSpeeds(points, history.run!.config);
   const one = (title: string, unit: string, values: readonly number[]): string =>
     picture(title, unit, [{ colour: CURVE_COLOURS[0], points: points.round.map((at, i) => [at, values[i]] as const) }], title);
   const others = [
     one('Throughput', 'chars/s', speeds),
-    one('Gradient norm', '', points.gradientNorm),
+    one(
+      isLocal(history.run!.config) ? 'Norm of the mean difference of the parameters' : 'Gradient norm',
+      '',
+      points.gradientNorm,
+    ),
     one('Learning rate', '', points.learningRate),
   ];
   return `<div class="charts">${[losses, ...others].join('')}</div>`;

@@ -1,0 +1,175 @@
+/** The training config with which a run is resumed. */
+import { FLAG_FIELDS, firstWindow, isLocal, valueAt, withOtherRounds, type FlagField, type TrainingConfig } from '@troupe/config';
+import { checkTraining, SettingsError, type Settings } from './settings.js';
+
+type Given = ReadonlyMap<string, string>;
+
+/** What a resume changes of the training config, and why a person should know. */
+export interface ResumedTraining {
+  readonly config: TrainingConfig;
+  readonly notes: readonly string[];
+}
+
+/**
+ * The config with which a run continues: that of the checkpoint. --rounds and --lr-rounds may change, what a person may change during the
+ * run, and how many windows a round has: --local-steps, with what belongs to it. Any other flag that differs is an error, because the
+ * result would no longer be that of one run.
+ * @param round of the checkpoint
+ * @param then the flags with which the run was started or last resumed
+ * @throws SettingsError
+ */
+export function resumeTraining(
+  stored: TrainingConfig,
+  { given }: Pick<Settings, 'given'>,
+  round: number,
+  then: Given = new Map(),
+): ResumedTraining {
+  const isOther = hasOtherRounds(stored, given);
+  for (const field of FLAG_FIELDS) {
+    if (!isOther || !WITH_OTHER_ROUNDS.includes(field.flag)) checkUnchanged(field, stored, given);
+  }
+  if (given.has('--reproducible') && stored.leaseStreams === 0) throw withoutSwitch('--reproducible');
+  const base = isOther ? takeOtherRounds(stored, given, round) : stored;
+  const tuned = tune(base, given, then);
+  const extended = reschedule(tuned.config, stored, given);
+  const config = checkTraining(extended.config);
+  return {
+    config,
+    notes: isOther ? [describeOtherRounds(stored, config, round), ...tuned.notes] : [...tuned.notes, ...extended.notes],
+  };
+}
+
+/** Flags that may have another value in a resume that changes what a round is; the first ones only have to be set. */
+const SET_WITH_THEM: readonly string[] = ['--outer-lr', '--outer-momentum', '--codec', '--ema'];
+const WITH_OTHER_ROUNDS: readonly string[] = [
+  ...['--local-steps', '--tracks', '--lease-streams', '--lr', '--clip'],
+  ...SET_WITH_THEM,
+];
+
+function hasOtherRounds(stored: TrainingConfig, given: Given): boolean {
+  return differs(given, '--local-steps', stored.localSteps) || differs(given, '--tracks', stored.tracks);
+}
+
+function differs(given: Given, flag: string, then: number): boolean {
+  return given.has(flag) && Number(given.get(flag)) !== then;
+}
+
+/** A flag that is typed as it was is what the run had, and follows the rounds. Another value counts as it is. */
+function takeOtherRounds(stored: TrainingConfig, given: Given, round: number): TrainingConfig {
+  if (round === 0) {
+    throw new SettingsError(
+      'the run to resume has no complete round, so there is nothing that could go on with other rounds',
+      'Start a new run with another --out and without --resume.',
+    );
+  }
+  const whole = (flag: string): number | undefined => (given.has(flag) ? Number(given.get(flag)) : undefined);
+  const localSteps = whole('--local-steps') ?? stored.localSteps;
+  if (localSteps < 1)
+    throw new SettingsError('--local-steps 0 leaves no window in a round', 'Give 1 for exact rounds, or say 32.');
+  const config = withOtherRounds(stored, round, {
+    localSteps,
+    tracks: whole('--tracks'),
+    leaseStreams: whole('--lease-streams'),
+  });
+  return { ...config, ...Object.fromEntries(FLAG_FIELDS.flatMap((field) => setWithThem(field, stored, given))) };
+}
+
+function setWithThem({ field, flag, option }: FlagField, stored: TrainingConfig, given: Given): [string, string | number][] {
+  const text = given.get(flag);
+  if (text === undefined || !SET_WITH_THEM.includes(flag)) return [];
+  const value = option?.type === 'choice' ? text : Number(text);
+  return value === valueAt(stored, field) ? [] : [[field, value]];
+}
+
+function describeOtherRounds(stored: TrainingConfig, config: TrainingConfig, round: number): string {
+  const optimizer = isLocal(stored) === isLocal(config) ? ', the optimizer' : '';
+  const afresh = optimizer === '' ? " The optimizer's state fits only the other kind of round, so it starts afresh." : '';
+  return (
+    `From round ${round} on, rounds are ${describeRounds(config)}; until now they were ${describeRounds(stored)}. Parameters, averages${optimizer}, ` +
+    `positions and states of the streams, history and credits go on.${afresh} The run now ends at round ${config.rounds} (it was ` +
+    `${stored.rounds}), and the learning rate goes on with the characters read.`
+  );
+}
+
+function describeRounds(config: TrainingConfig): string {
+  return isLocal(config) ? `local, with ${config.localSteps} steps of ${config.tracks} tracks each` : 'exact';
+}
+
+/** Learning rate and clip norm, which a person may have changed during the run. */
+function tune(stored: TrainingConfig, given: Given, then: Given): ResumedTraining {
+  let config = stored;
+  const notes: string[] = [];
+  for (const { field, flag, tunable } of FLAG_FIELDS) {
+    const [now, value] = [given.get(flag), valueAt(stored, field)];
+    if (!tunable || now === undefined || Number(now) === value) continue;
+    // The command of the start, typed again, does not undo what a person changed since.
+    if (then.get(flag) === now) {
+      notes.push(`${flag} stays at ${value}, to which it was changed during the run. The dashboard can set it to ${now} again.`);
+    } else {
+      config = { ...config, [field]: Number(now) };
+      notes.push(`${flag} is ${now} from now on; it was ${value}.`);
+    }
+  }
+  return { config, notes };
+}
+
+/** Other --rounds change when a run ends, and not its learning rate: under a stretched cosine the rate would jump. */
+function reschedule(config: TrainingConfig, stored: TrainingConfig, given: Given): ResumedTraining {
+  const rounds = differs(given, '--rounds', stored.rounds) ? Number(given.get('--rounds')) : config.rounds;
+  const { schedule } = config;
+  if (schedule.kind !== 'cosine') return { config: { ...config, rounds }, notes: [] };
+  const usual = schedule.decayRounds || (rounds === config.rounds ? 0 : config.rounds);
+  const chosen = chosenDecay(config, stored, given);
+  const extended = { ...config, rounds, schedule: { ...schedule, decayRounds: chosen ?? usual } };
+  if (chosen !== undefined || rounds === config.rounds) return { config: extended, notes: [] };
+  const last = lastDecayRound(config, usual);
+  const rate = `the learning rate still reaches its final value at round ${last}`;
+  const stay = rounds > last ? ' and stays there' : '';
+  return {
+    config: extended,
+    notes: [
+      `The run now has ${rounds} rounds, and ${rate}${stay}. Add --lr-rounds ${rounds} to stretch the schedule over all rounds.`,
+    ],
+  };
+}
+
+/** What --lr-rounds, a number of a round, is for the schedule of the run; undefined: as it was. */
+function chosenDecay(config: TrainingConfig, { schedule, changedRound }: TrainingConfig, given: Given): number | undefined {
+  const flag = '--lr-rounds';
+  if (!given.has(flag)) return undefined;
+  const round = Number(given.get(flag));
+  if (config.changedRound === 0) return round;
+  const isAsBefore = changedRound === 0 && schedule.kind === 'cosine' && schedule.decayRounds === round;
+  return isAsBefore ? undefined : firstWindow(config, round || config.rounds);
+}
+
+function lastDecayRound({ changedRound, changedWindow, localSteps }: TrainingConfig, decay: number): number {
+  return changedRound === 0 ? decay : changedRound + Math.ceil((decay - changedWindow) / localSteps);
+}
+
+const CHANGEABLE = ['--rounds', '--lr-rounds'];
+
+function checkUnchanged({ field, flag, tunable }: FlagField, stored: TrainingConfig, given: Given): void {
+  const [then, now] = [valueAt(stored, field), given.get(flag)];
+  // The SHA-256 of the text detects another --corpus.
+  if (now === undefined || flag === '--corpus') return;
+  if (then !== undefined && CHANGEABLE.includes(flag)) return;
+  if (tunable && stored.leaseStreams === 0) return;
+  const [part] = field.split('.');
+  if (then === undefined && (part === 'optimizer' || part === 'schedule'))
+    throw notResumed(`${flag} has no effect on the run to resume, which has ${part} ${stored[part].kind}`, flag);
+  if (then === undefined || (typeof then === 'number' ? then === Number(now) : String(then) === now)) return;
+  if (typeof then === 'boolean') throw withoutSwitch(flag);
+  throw notResumed(`${flag} ${now} differs from the run to resume, which has ${String(then)}`, flag);
+}
+
+function withoutSwitch(flag: string): SettingsError {
+  return notResumed(`the run to resume was started without ${flag}`, flag);
+}
+
+function notResumed(message: string, flag: string): SettingsError {
+  return new SettingsError(
+    message,
+    `Leave ${flag} out to continue that run, or start a new run with another --out and without --resume.`,
+  );
+}
