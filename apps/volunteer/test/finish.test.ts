@@ -33,6 +33,13 @@ describe('the share of this device', () => {
     expect(shareOf({ runId: 'r1', characters: 1e9 }, facts({ round: 400 }))).toBe(1);
   });
 
+  it('counts the characters that rounds had before a resume changed them', () => {
+    const config = { localSteps: 10, changedRound: 100, changedWindow: 100 };
+    const share = (round: number) => shareOf({ runId: 'r1', characters: 1_000 }, facts({ round, config }));
+    expect(share(50)).toBeCloseTo(1_000 / 5_000);
+    expect(share(110)).toBeCloseTo(1_000 / (100 * 100 + 10 * 1_000));
+  });
+
   it('is not shown when there is none, or the run does not say its size', () => {
     expect(shareOf({ runId: 'r1', characters: 0 }, facts({ round: 400 }))).toBeUndefined();
     expect(shareOf({ runId: 'r1', characters: 5 }, facts({}))).toBeUndefined();

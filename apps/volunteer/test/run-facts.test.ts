@@ -22,7 +22,7 @@ describe('the facts of a run', () => {
       config: { model: { vocabulary: 65, cell: 'lstm', layers: 2, hidden: 8 } },
     });
     expect(facts).toEqual({
-      ...{ runId: 'r1', roundCharacters: 2048 },
+      ...{ runId: 'r1', roundCharacters: 2048, earlier: { rounds: 0, characters: 0 } },
       ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10 },
       exchange: {
         upBytes: 4,

@@ -10,7 +10,7 @@ export const NO_REST: SlowRest = { times: 0, untilMs: 0 };
 
 /** It was too slow once more. */
 export function nextSlowRest({ times: before, untilMs }: SlowRest, nowMs: number): SlowRest {
-  const { slowLinkRestMs, slowLinkMostRestMs } = LIMITS;
-  const times = nowMs - untilMs < slowLinkMostRestMs ? before : 0;
-  return { times: times + 1, untilMs: nowMs + Math.min(slowLinkRestMs * 2 ** times, slowLinkMostRestMs) };
+  const times = nowMs - untilMs < LIMITS.slowLinkMostRestMs ? before : 0;
+  const restMs = Math.min(LIMITS.slowLinkRestMs * 2 ** times, LIMITS.slowLinkMostRestMs);
+  return { times: times + 1, untilMs: nowMs + restMs };
 }

@@ -1,6 +1,6 @@
 /** Pure functions that turn the events of a run into text. */
 import path from 'node:path';
-import { CELL_NAMES, modelOptions, shellQuote } from '@troupe/config';
+import { CELL_NAMES, isLocal, modelOptions, shellQuote } from '@troupe/config';
 import { lossOf, REPORT_FILE, type RunEvent } from '@troupe/run';
 import { sparkline } from './sparkline.js';
 import { clockTime, compactCount, counted, groupedCount, wrapped, type Style } from './style.js';
@@ -9,6 +9,11 @@ type EventOf<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
 
 /** The column at which the texts of the header and of the end begin. */
 const INDENT = 14;
+
+/** "32 steps of 8 tracks: " in a local run. */
+function stepsOf({ localSteps, tracks }: EventOf<'started'>['config']): string {
+  return isLocal({ localSteps }) ? `${localSteps} steps of ${counted(tracks, 'track')}: ` : '';
+}
 
 /** The header of a run: model, corpus, plan, workers, and how to watch and join. */
 export function describeStart(
@@ -38,7 +43,7 @@ export function describeStart(
     ),
     field(
       'plan',
-      `${counted(rounds, 'round')} of ${streams} streams x ${window} characters, ${optimizer.kind}, learning rate ${learningRate}, seed ${seed}`,
+      `${counted(rounds, 'round')} of ${stepsOf(started.config)}${streams} streams x ${window} characters, ${optimizer.kind}, learning rate ${learningRate}, seed ${seed}`,
     ),
     field('workers', `${localWorkers}; gradients are sent as ${codec}; losses are in nats/char`),
     field('out', listening.out),

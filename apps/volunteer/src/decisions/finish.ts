@@ -44,7 +44,8 @@ export function parseRunCredit(stored: string | null, runId: string): RunCredit 
  * The part of the run's characters that this device has computed, 0 to 1; undefined if it has none, or the run does not say its size. A run that
  * was resumed from a checkpoint computes rounds again, so it is an estimate.
  */
-export function shareOf({ characters }: RunCredit, { round, roundCharacters }: RunFacts): number | undefined {
+export function shareOf({ characters }: RunCredit, { round, roundCharacters, earlier }: RunFacts): number | undefined {
   if (characters <= 0 || !round || !roundCharacters) return undefined;
-  return Math.min(1, characters / (round * roundCharacters));
+  const all = round < earlier.rounds ? (round * earlier.characters) / earlier.rounds : earlier.characters;
+  return Math.min(1, characters / (all + Math.max(0, round - earlier.rounds) * roundCharacters));
 }

@@ -18,6 +18,8 @@ export interface RunFacts {
   readonly rounds: number | undefined;
   /** Characters that all workers together compute in a round. */
   readonly roundCharacters: number | undefined;
+  /** Rounds of another size with which the run began, and the characters of all of them. */
+  readonly earlier: { readonly rounds: number; readonly characters: number };
   readonly workers: number | undefined;
   readonly phase: RunPhase | undefined;
   /** Time of the last round. */
@@ -60,6 +62,7 @@ export function readRunFacts(json: unknown): RunFacts | undefined {
     round: whole(json.round),
     rounds: whole(json.rounds),
     roundCharacters: exchange.streams * exchange.window * exchange.localSteps || undefined,
+    earlier: earlierOf(json.config, exchange),
     workers: whole(json.workerCount) ?? whole(json.workers),
     phase: PHASES.find((phase) => phase === json.phase),
     roundMs: roundMs(json.latest),
@@ -68,6 +71,11 @@ export function readRunFacts(json: unknown): RunFacts | undefined {
     chance: chanceOf(json.config),
     sample: sampleOf(json.sample),
   };
+}
+
+function earlierOf(config: unknown, { streams, window }: Exchange): RunFacts['earlier'] {
+  const { changedRound, changedWindow } = isRecord(config) ? config : {};
+  return { rounds: whole(changedRound) ?? 0, characters: (whole(changedWindow) ?? 0) * streams * window };
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
