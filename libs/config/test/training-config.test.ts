@@ -17,8 +17,8 @@ const CONFIG: TrainingConfig = {
   codec: 'fp16',
   localSteps: 1,
   tracks: 0,
-  outerLearningRate: 0.7,
-  outerMomentum: 0.9,
+  outerLearningRate: 1,
+  outerMomentum: 0.7,
   changedRound: 0,
   changedWindow: 0,
 };

@@ -73,7 +73,7 @@ async function shaped(plan, quick, progress) {
   const link = { lines: () => ({ up: megabits, down: megabits }), oneWayMs };
   const short = { ...plan, workers, warmup: 3, rounds: quick ? 3 : 10, msPerStream: LINK_MS_PER_STREAM };
   const round = async (/** @type {boolean} */ peers) => {
-    progress(`links of ${link.megabits} Mbit/s, ${peers ? 'peers' : 'star'}`);
+    progress(`links of ${megabits} Mbit/s, ${peers ? 'peers' : 'star'}`);
     const run = await withMachines({ ...link, machines: workers + 1 }, (network) =>
       withScratch((out) => runNullWorkers({ ...short, peers, network }, out)),
     );

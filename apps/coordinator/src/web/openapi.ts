@@ -142,7 +142,7 @@ const RunSchema = object<RunFacts>(
     streams: count,
     window: count,
   },
-  ['organizer', 'etaMs', 'latest', 'best', 'validated', 'joinLink', 'inviteCommand', 'checkpoint', 'sample'],
+  ['organizer', 'progress', 'etaMs', 'latest', 'best', 'validated', 'joinLink', 'inviteCommand', 'checkpoint', 'sample'],
 );
 
 const NetworkSchema = object<NetworkView>(
