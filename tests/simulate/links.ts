@@ -58,10 +58,7 @@ export interface LinkFigures {
 type RoundKind = Pick<LinkPlan, 'localSteps' | 'tracks' | 'codec' | 'optimizer' | 'rounds' | 'warmup'>;
 
 const EXACT: RoundKind = { localSteps: 1, tracks: 1, codec: 'fp16', optimizer: 'adam', rounds: 3, warmup: 25 };
-/**
- * Where each worker has one track, the third round is dealt evenly; with more tracks it takes more rounds. The steps of tracks are taken in
- * earnest, and those of `sgd` take the least real time.
- */
+/** The third round is dealt by measured speeds. The steps of tracks are taken in earnest, and those of `sgd` take the least real time. */
 const LOCAL: RoundKind = { ...EXACT, codec: 'int8-both', optimizer: 'sgd', rounds: 1, warmup: 2 };
 
 /** What is compared. */

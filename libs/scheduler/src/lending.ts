@@ -12,6 +12,7 @@ import {
   type Load,
 } from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
+import { relieve } from './queues.js';
 import { isResting } from './rests.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 import { awaitsAuditor, chooseAudit, closeAuditOf, mostNormOf, shareLimits } from './trust.js';
@@ -167,7 +168,8 @@ export function settle(state: RunState, worker: WorkerRecord, leaseId: string, n
 /** A probe measures its worker whether its result counts or another worker was faster. */
 export function measureProbe(worker: WorkerRecord, lease: Lease, nowMs: number, computeMs: number): void {
   if (!lease.probe) return;
-  worker.pace = firstPace({ characters: lease.charactersSoFar, tookMs: nowMs - lease.grantedAtMs, computeMs });
+  const tookMs = nowMs - lease.grantedAtMs;
+  worker.pace = firstPace({ characters: lease.charactersSoFar, tookMs, computeMs }, lease.allowedMs);
   if (worker.wanted === 'trial') worker.wanted = 'tried';
 }
 
@@ -229,15 +231,26 @@ export function stuckWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   );
 }
 
-/** Lends all uncovered units to idle workers, unless the run is paused. */
+/** Lends all uncovered units to idle workers, or what waits at others, unless the run is paused. */
 export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect[]): void {
-  if (state.phase !== 'running' || state.pausedBy.size > 0 || state.uncovered.size === 0) return;
+  if (state.phase !== 'running' || state.pausedBy.size > 0) return;
+  if (state.uncovered.size === 0) return lendWaiting(state, nowMs, effects);
   const idle = freeWorkers(state, nowMs);
   if (idle.length === 0) return;
   // After a failure the units are dealt anew, so that others try them.
   const whole = state.uncovered.size === state.units.length && !state.units.some(({ failures }) => failures > 0);
   const dealt = whole ? dealRound(state, idle, nowMs) : dealRest(state, idle, nowMs);
   for (const { worker, units, probe } of dealt) grantLeases(state, worker, units, probe, nowMs, effects);
+}
+
+/** Lends what waits at workers of a local round to idle ones too. A worker that is done with one lease is idle again. */
+function lendWaiting(state: RunState, nowMs: number, effects: RunEffect[]): void {
+  const { settings, idle } = state;
+  if ((settings.localSteps ?? 1) === 1 || idle.size === 0) return;
+  for (const { worker, lease } of relieve(state, freeWorkers(state, nowMs))) {
+    markUnreliable(state, lease);
+    grantLeases(state, worker, lease.units, false, nowMs, effects);
+  }
 }
 
 /** Whether the worker may get a lease of this round now, if it has nothing else to do. */

@@ -39,6 +39,10 @@ const SHORTER_WEIGHT = 0.5;
 const DEVIATION_WEIGHT = 0.25;
 const FIRST_DEVIATION = 0.5;
 const DEVIATIONS = 4;
+/** A measurement is at most this many times the expected time off: a machine that was suspended is not slow afterwards. */
+const MOST_OFF = 10;
+/** What a short lease may take beyond that, ms. */
+const MOST_PAUSE_MS = 5_000;
 /** Machines that do other work as well often take this much longer. */
 const MIN_SLACK = 0.5;
 /** For delays that do not grow with a lease, such as garbage collection. */
@@ -62,9 +66,13 @@ export function startingPace(reported: number): Pace {
   };
 }
 
-/** The pace of a worker of which this is the first measurement. */
-export function firstPace(measurement: Measurement): Pace {
-  return { ...ratesOf(measurement), deviation: FIRST_DEVIATION, measured: true };
+/**
+ * The pace of a worker of which this is the first measurement.
+ * @param allowedMs what it was given
+ */
+export function firstPace(measurement: Measurement, allowedMs: number): Pace {
+  const tookMs = Math.min(measurement.tookMs, MOST_OFF * allowedMs);
+  return { ...ratesOf({ ...measurement, tookMs }), deviation: FIRST_DEVIATION, measured: true };
 }
 
 function ratesOf({ characters, tookMs, computeMs }: Measurement): Pick<Pace, 'charsPerSecond' | 'transferMs'> {
@@ -74,14 +82,16 @@ function ratesOf({ characters, tookMs, computeMs }: Measurement): Pick<Pace, 'ch
 
 /** The pace after one more measurement. */
 export function measuredPace(pace: Pace, measurement: Measurement): Pace {
-  if (!pace.measured) return firstPace(measurement);
-  const { charsPerSecond, transferMs } = ratesOf(measurement);
-  const off = Math.abs(measurement.tookMs / expectedMs(pace, measurement.characters) - 1);
+  if (!pace.measured) return firstPace(measurement, allowanceMs(pace, measurement.characters));
+  const expected = expectedMs(pace, measurement.characters);
+  const tookMs = Math.min(measurement.tookMs, expected * (1 + MOST_OFF) + MOST_PAUSE_MS);
+  const { charsPerSecond, transferMs } = ratesOf({ ...measurement, tookMs });
+  const off = Math.abs(tookMs / expected - 1);
   const weight = transferMs > pace.transferMs ? LONGER_WEIGHT : SHORTER_WEIGHT;
   return {
     charsPerSecond: pace.charsPerSecond * (1 - SPEED_WEIGHT) + charsPerSecond * SPEED_WEIGHT,
     transferMs: pace.transferMs * (1 - weight) + transferMs * weight,
-    deviation: pace.deviation * (1 - DEVIATION_WEIGHT) + Math.min(off, 10) * DEVIATION_WEIGHT,
+    deviation: pace.deviation * (1 - DEVIATION_WEIGHT) + Math.min(off, MOST_OFF) * DEVIATION_WEIGHT,
     measured: true,
   };
 }
