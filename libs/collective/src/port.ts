@@ -123,12 +123,12 @@ export interface ReducePeer extends Omit<MessageOf<'peer'>, 'type'> {
 /** Workers that sum ranges: see the message `peers`. */
 export type PeerChoice = Readonly<Record<'candidates' | 'reducers', readonly string[]>>;
 
-/** An update is whole and comes after the last contribution counted for it. */
 /** Updates pile up at the link of the worker: it receives none until it is subscribed again. */
 export interface ReduceLagging extends Omit<MessageOf<'lagging'>, 'type'> {
   readonly kind: 'lagging';
 }
 
+/** An update is whole and comes after the last contribution counted for it. */
 export type HostEvent = ReduceCounted | ReduceRejected | ReduceAudit | ReducePeer | ReduceLagging | ReduceUpdate;
 
 /** Bytes of a snapshot: `bytes` from `offset` on, of the one that is to compute `round` next. */

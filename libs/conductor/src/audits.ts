@@ -16,6 +16,8 @@ export interface AuditsParts {
   /** Rounds completed. */
   round(): number;
   readonly ports: Pick<ConductorPorts, 'deadline' | 'report'>;
+  /** Aborts when the run is over: then its auditor is closed, whatever it was asked. */
+  readonly over: AbortSignal;
   put(event: ConductorEvent): void;
 }
 
@@ -106,7 +108,8 @@ export class Audits {
   #failed({ message }: Error): string {
     const text = `what volunteers compute cannot be audited: ${message}`;
     const remedy = 'See that this machine has memory to spare. Workers with the worker token are not affected.';
-    if (!this.#hasWarned) this.#parts.ports.report({ event: 'note', level: 'warn', text, remedy });
+    const { ports, over } = this.#parts;
+    if (!this.#hasWarned && !over.aborted) ports.report({ event: 'note', level: 'warn', text, remedy });
     this.#hasWarned = true;
     return `the audit failed: ${message}`;
   }

@@ -206,7 +206,7 @@ class RunConductor implements Conductor {
       put: this.#put,
     });
     this.#audits = new Audits({
-      ...{ training, reduce, ports, auditor: options.auditor, put: this.#put },
+      ...{ training, reduce, ports, auditor: options.auditor, over: over.signal, put: this.#put },
       isSound: () => this.shell.sound,
       round: () => this.shell.round,
     });
