@@ -100,8 +100,13 @@ export interface Ledger {
    * @param squares sum of x^2 of the range, if the grant asks for a norm
    */
   hold(range: string, key: ContributionKey, defect?: string, squares?: number): readonly Ruling[];
-  /** The coordinator has audited a contribution. Nothing follows unless it is held in the round that is open. */
+  /**
+   * The coordinator has audited a contribution. Nothing follows unless it is held in the round that is open. If it is held for its norm alone
+   * and nobody can tell, it counts: where norms jump, no contribution would.
+   */
   rule(rule: AuditRule): readonly Ruling[];
+  /** A part of a contribution that is held is lost. */
+  lose(key: ContributionKey, reason: string): readonly Ruling[];
   /** Whether what is held of this contribution is needed, or may be: another one under its lease does not change that. */
   needs(key: ContributionKey): boolean;
   /** How many workers' contributions wait for nothing but their ranges, this one among them. */
@@ -226,17 +231,26 @@ class StreamLedger implements Ledger {
     return verdictOf(offered, refusal);
   }
 
-  rule({ verdict, reason, round: of, leaseId, workerId }: AuditRule): readonly Ruling[] {
-    const key: ContributionKey = { round: of, leaseId, workerId };
+  rule({ verdict, reason, round, leaseId, workerId }: AuditRule): readonly Ruling[] {
+    const key: ContributionKey = { round, leaseId, workerId };
+    const grant = this.grants.find(key);
+    const isHeldForNorm = grant !== undefined && grant.audit !== 'hold';
+    const counts = verdict === 'sound' || (verdict === 'unknown' && isHeldForNorm);
+    const refusal = counts ? undefined : refuse(verdict === 'wrong' ? 'audit_failed' : 'not_audited', reason);
+    return this.#release(key, refusal);
+  }
+
+  lose(key: ContributionKey, reason: string): readonly Ruling[] {
+    return this.#release(key, refuse('not_audited', reason));
+  }
+
+  #release(key: ContributionKey, refusal: Refusal | undefined): readonly Ruling[] {
     const round = this.#round;
     const offered = key.round === this.round ? round?.audited.get(keyOf(key)) : undefined;
     if (!round || !offered) return [];
     round.audited.delete(keyOf(key));
-    const refusal =
-      verdict === 'sound'
-        ? checkStreams(round, offered.message)
-        : refuse(verdict === 'wrong' ? 'audit_failed' : 'not_audited', reason);
-    return refusal ? [this.#refuse(offered, refusal)] : [...this.#count(round, key, offered)];
+    const lost = refusal ?? checkStreams(round, offered.message);
+    return lost ? [this.#refuse(offered, lost)] : [...this.#count(round, key, offered)];
   }
 
   hold(range: string, key: ContributionKey, defect?: string, squares = 0): readonly Ruling[] {

@@ -522,6 +522,19 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await resultOf(members[1])).toMatchObject({ result: 'audit_failed', reason: 'it lies' });
       });
 
+      it.each([undefined, 'none', 'copy'] as const)(
+        'that finds it unknown lets it count if its norm was the only reason to hold it (granted with %s)',
+        async (audit) => {
+          const member = await admitAndJoin(0);
+          host.openRound(ORDER);
+          host.grant({ ...key(0), streams: LEASES[0], ...(audit && { audit }), mostNorm: 1e-9 });
+          member.contribute(contribution(0));
+          expect(await host.receive(soon())).toMatchObject({ kind: 'audit', ...key(0) });
+          host.rule({ ...key(0), verdict: 'unknown', reason: 'rounding changes it as much' });
+          expect(await host.receive(soon())).toMatchObject({ kind: 'counted', ...key(0) });
+        },
+      );
+
       it('does not follow from a norm that is expected, which the host is told', async () => {
         const member = await admitAndJoin(0);
         const { tokens, gradient } = contribution(0);

@@ -456,7 +456,7 @@ class Hub implements RunServer {
 
   #giveUpAudit(key: ContributionKey): void {
     const reason = 'a part of it was lost with its reducer';
-    this.#carryOut(this.#ledger.rule({ ...key, verdict: 'unknown', reason }));
+    this.#carryOut(this.#ledger.lose(key, reason));
   }
 
   /** Nobody has kept a copy. Its reducers are asked for theirs, and answer. @returns whether all of it is here */
