@@ -27,6 +27,7 @@ import { workerStates, workerViews } from './worker-views.js';
 const TICK_MS = 100;
 /** How long the end of a run waits for the audits of its last rounds; in a local run, for each of the steps. */
 const LAST_AUDITS_MS = 60_000;
+const LAST_AUDITS_MOST_MS = 900_000;
 /** How long workers have to receive the news that the run is over. */
 const GOODBYE_MS = 3_000;
 
@@ -413,7 +414,7 @@ class RunConductor implements Conductor {
   /** @throws NotSaved, ValidationFailed, RunTainted */
   async #conclude(ending: Extract<Ending, { type: 'finish' }>, signal: AbortSignal): Promise<void> {
     const { training, ports } = this.#options;
-    const late = ports.deadline(LAST_AUDITS_MS * training.config.localSteps);
+    const late = ports.deadline(Math.min(LAST_AUDITS_MS * training.config.localSteps, LAST_AUDITS_MOST_MS));
     await Promise.race([this.#audits.settled(), aborted(signal), aborted(late)]);
     if (this.#tainted) throw this.#tainted;
     const saved = await this.#followUps.saveNow(ending.round);

@@ -121,8 +121,9 @@ export function cancelOvertaken(state: RunState, units: readonly number[], effec
   }
 }
 
-/** Whether an open lease covers the unit. */
-function isContested({ units, leases }: RunState, index: number): boolean {
+/** Whether an open lease covers the unit. In a local run it may have waited at several workers, and each of them takes minutes for it. */
+function isContested({ units, leases, settings: { localSteps = 1 } }: RunState, index: number): boolean {
+  if (localSteps > 1) return [...leases.values()].some((lease) => lease.units.includes(index));
   const { reliableLeases, unreliableLease } = units[index];
   return reliableLeases > 0 || (unreliableLease !== undefined && leases.has(unreliableLease));
 }

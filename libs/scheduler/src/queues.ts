@@ -4,6 +4,7 @@
  */
 import { expectedMs } from './pace.js';
 import type { Lease, RunState, WorkerRecord } from './state.js';
+import { mayRelieve } from './trust.js';
 
 /** Another worker must be done in this part of the time: speeds are known roughly, and the lease may be computed twice. */
 const WORTH_LENDING = 0.8;
@@ -21,27 +22,27 @@ export function relieve(state: RunState, free: readonly WorkerRecord[]): Relief[
   const waiting = [...state.workers.values()].flatMap((holder) => waitingAt(state, holder, localSteps));
   waiting.sort((a, b) => b.restMs - a.restMs);
   const inOrder = free.toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond);
-  return inOrder.flatMap((worker, i) => {
-    const longest = waiting.at(i);
-    if (!longest || !isSooner(worker, longest)) return [];
-    return [{ worker, lease: longest.lease }];
+  return inOrder.flatMap((worker) => {
+    const place = waiting.findIndex((each) => isSooner(worker, each) && mayRelieve(state, worker, each.holder));
+    return place < 0 ? [] : waiting.splice(place, 1).map(({ lease }) => ({ worker, lease }));
   });
 }
 
 interface Waiting {
   readonly lease: Lease;
+  readonly holder: WorkerRecord;
   /** Until its worker is done with it, ms. */
   readonly restMs: number;
 }
 
 /** Workers take leases in the order in which they are granted. */
-function waitingAt({ leases }: RunState, { leases: ids, pace }: WorkerRecord, localSteps: number): Waiting[] {
+function waitingAt({ leases }: RunState, holder: WorkerRecord, localSteps: number): Waiting[] {
   let characters = 0;
-  return [...ids].flatMap((id, place) => {
+  return [...holder.leases].flatMap((id, place) => {
     const lease = leases.get(id)!;
     characters += lease.characters * (1 - lease.steps / localSteps);
     const waits = place > 0 && lease.steps === 0 && lease.reliable;
-    return waits ? [{ lease, restMs: expectedMs(pace, characters) }] : [];
+    return waits ? [{ lease, holder, restMs: expectedMs(holder.pace, characters) }] : [];
   });
 }
 

@@ -267,6 +267,21 @@ export function shareLimits(
   });
 }
 
+/**
+ * Whether a worker that has nothing to do may compute a unit that waits at `holder`: it had its share of the round. What one computes on
+ * probation the coordinator computes as well, so it relieves nobody who is beyond that.
+ */
+export function mayRelieve(state: RunState, worker: WorkerRecord, holder: WorkerRecord): boolean {
+  if (!isAuditable(state.audits, worker.trust)) return true;
+  if (isOnProbation(state, worker) && !isOnProbation(state, holder)) return false;
+  return unitsOfRound(state, worker) < atLeastOne(state.units.length * MOST_OF_ROUND);
+}
+
+/** Units of this round that the worker has computed or is to compute. */
+function unitsOfRound({ leases }: RunState, { leases: open, nextHeld }: WorkerRecord): number {
+  return [...open].reduce((sum, id) => sum + leases.get(id)!.units.length, nextHeld.length);
+}
+
 function atLeastOne(units: number): number {
   return Math.max(1, Math.floor(units));
 }

@@ -14,8 +14,8 @@ function started(settings: Partial<RunSettings> = {}) {
   let nowMs = 0;
   const feed = (input: RunInput): readonly RunEffect[] => step(state, input, nowMs);
   const leasesOf = (effects: readonly RunEffect[]): Lease[] => effects.filter((effect) => effect.type === 'lease');
-  const join = (name: string, charsPerSecond = 100): Lease[] =>
-    leasesOf(feed({ type: 'workerReady', workerId: name, name, trusted: true, charsPerSecond }));
+  const join = (name: string, charsPerSecond = 100, trusted = true): Lease[] =>
+    leasesOf(feed({ type: 'workerReady', workerId: name, name, trusted, charsPerSecond }));
   const held = [...join('first'), ...leasesOf(feed({ type: 'start' }))];
   return {
     state,
@@ -83,5 +83,39 @@ describe('the waiting tracks of a worker', () => {
     pass(1_000);
     feed({ type: 'workerLeft', workerId: 'b', reason: 'closed' });
     expect(join('c').map(({ streams }) => streams)).toEqual([lease.streams]);
+  });
+
+  it('are cancelled wherever they wait, once they count', () => {
+    const { join, held, feed, pass, count } = started();
+    join('b');
+    pass(1_000);
+    feed({ type: 'workerLeft', workerId: 'b', reason: 'closed' });
+    const [again] = join('c');
+    pass(TRACK_MS * 0.9);
+    expect(count(again)).toContainEqual({ type: 'cancel', workerId: 'first', leaseId: held[3].leaseId });
+  });
+
+  const policy = { seed: [1, 2] } as const;
+
+  it('stay with a trusted worker rather than go to a volunteer on probation', () => {
+    const { join, pass } = started({ audits: policy });
+    pass(1_000);
+    expect(join('volunteer', 1_000, false)).toEqual([]);
+    expect(join('lab', 1_000)).toHaveLength(1);
+  });
+
+  it('go to a volunteer for at most half of a round', () => {
+    const { join, feed, pass, count, leasesOf } = started({ audits: policy });
+    pass(1_000);
+    expect(join('volunteer', 1_000, false)).toEqual([]);
+    const passed = { round: 0, workerId: 'volunteer', verdict: 'sound', reason: '' } as const;
+    const open = ['1', '2', '3'].flatMap((leaseId) => leasesOf(feed({ type: 'audited', leaseId, ...passed })));
+    const taken: Lease[] = [];
+    for (let lease = open.at(0); lease;) {
+      taken.push(lease);
+      pass(1_000);
+      lease = leasesOf(count(lease)).find(({ workerId }) => workerId === 'volunteer');
+    }
+    expect(taken).toHaveLength(2);
   });
 });
