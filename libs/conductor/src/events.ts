@@ -45,7 +45,7 @@ export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */
 export type Outcome = Exclude<
   RunEffect,
-  { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' | 'ban' | 'verify' }
+  { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'leaveOut' | 'usePeers' | 'ban' | 'verify' }
 >;
 export type ReduceEvent = HostEvent;
 
