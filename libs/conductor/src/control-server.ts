@@ -44,6 +44,9 @@ const GOODBYES: Readonly<Record<Exclude<StopCode, 'dismissed'>, string>> = {
   diverged: 'the run has diverged',
 };
 
+/** It fits into the close frame of a WebSocket. */
+const HELD = 'a worker at this address computed wrongly: join again, and what comes from here is audited';
+
 export interface ControlServerOptions {
   /** Checks tokens. */
   readonly gate: Gate;
@@ -150,8 +153,8 @@ export class ControlServer {
   }
 
   /**
-   * A volunteer lied. Its address is suspect from now on, and its name there is banned, unless others there have the same: many keep the
-   * name that the page gives them, and a school or an office has one address.
+   * A volunteer lied. Its address is suspect from now on, and its name there is banned, unless others who are there have the same: many keep
+   * the name that the page gives them, and a school or an office has one address.
    * @param evidence what it claimed, and what came out
    * @param farewell what its owner is told
    * @returns its name, or undefined when it is not known any more
@@ -160,10 +163,23 @@ export class ControlServer {
     const { roster, bans } = this.#options;
     const liar = roster.workers.get(workerId) ?? this.#left.get(workerId);
     if (!liar) return undefined;
-    const isShared = [...roster.workers.values()].some((other) => other.id !== liar.id && isAlike(other, liar));
-    bans.add(liar, { by: 'audit', refused: !isShared, held: true, reason: evidence });
+    bans.add(liar, { by: 'audit', refused: !this.#isShared(liar), held: true, reason: evidence });
     this.remove(workerId, farewell, false);
+    this.#endUnheld();
     return liar.name;
+  }
+
+  /**
+   * Ends what volunteers at a held address began before it was: the liar may be there again under any name. All of them join again by
+   * themselves, as suspects; an honest one loses no more than the lease that it computes.
+   */
+  #endUnheld(): void {
+    const { roster, bans } = this.#options;
+    for (const { session, trusted, suspect = false, remote } of roster.workers.values()) {
+      if (!session || trusted || suspect || session.removedFor !== undefined || !bans.isHeld({ remote })) continue;
+      session.removedFor = HELD;
+      session.channel.close(HELD);
+    }
   }
 
   /**

@@ -34,7 +34,7 @@ export interface WorkerIdentity {
 export interface ControlSession {
   readonly channel: Pick<Channel, 'send' | 'sendEncoded' | 'drained' | 'bufferedBytes' | 'close' | 'closed'>;
   readonly pass: Pick<Pass, 'countLease'>;
-  /** Why the coordinator ended it: an admin removed the worker, or its token ended. */
+  /** Why the coordinator ended it: it removed the worker, or its address is suspect, or its token ended. */
   removedFor?: string;
 }
 
