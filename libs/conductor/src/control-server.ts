@@ -7,6 +7,7 @@ import {
   brief,
   createChannel,
   LIMITS,
+  machineKey,
   MessageBudget,
   nextSlowRest,
   NO_REST,
@@ -25,7 +26,7 @@ import {
   type StopCode,
 } from '@troupe/protocol';
 import { creditedAs } from '@troupe/run';
-import { hostOf, TransportError, type Connection } from '@troupe/transport';
+import { TransportError, type Connection } from '@troupe/transport';
 import type { BanList } from './bans.js';
 import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } from './events.js';
 import type { Gate, Pass } from './gate.js';
@@ -385,12 +386,12 @@ function endSession(session: ControlSession, error: ProtocolError): void {
   session.channel.close(error.message);
 }
 
-/** A ban would concern both. */
-/** Of all workers with the same name at the same address. */
+/** Of all workers with the same name at the same address, or another one of its machine. */
 function alikeKey({ remote, name }: Pick<WorkerIdentity, 'name' | 'remote'>): string {
-  return `${hostOf(remote)} ${name}`;
+  return `${machineKey(remote)} ${name}`;
 }
 
+/** A ban would concern both. */
 function isAlike(a: Pick<WorkerIdentity, 'name' | 'remote'>, b: Pick<WorkerIdentity, 'name' | 'remote'>): boolean {
   return alikeKey(a) === alikeKey(b);
 }

@@ -416,6 +416,17 @@ describe('a worker whose link was too slow for a snapshot', () => {
     expect(of('peerRefused')).toEqual([]);
   });
 
+  it('rests at each address of its machine', async () => {
+    const there = await join({ name: 'Bob', remote: '10.0.0.2:1' });
+    const slow = await join({ remote: '[2001:db8:1:2::1]:1' });
+    server.leaveOut(slow.id, 'its link is too slow');
+    await slow.served;
+    const again = connect('[2001:db8:1:2::2]:1');
+    again.send(HELLO);
+    expect(await again.next()).toMatchObject({ type: 'refuse', code: 'too_slow' });
+    there.close('bye');
+  });
+
   it('is admitted at once when nobody else is there', async () => {
     await leaveOut();
     expect(await answerTo({})).toMatchObject({ type: 'welcome' });
@@ -499,6 +510,16 @@ describe('removing a worker', () => {
     expect(await again.next()).toMatchObject({ type: 'refuse', code: 'banned' });
     await join({ name: 'Bob', remote: '10.0.0.1:4242' });
     await join({ remote: '10.0.0.2:4242' });
+  });
+
+  it('with a ban holds for all addresses of its machine, of which IPv6 gives it many', async () => {
+    const peer = await join({ remote: '[2001:db8:1:2::1]:4242' });
+    server.remove(peer.id, 'shut out', true);
+    await peer.served;
+    const again = connect('[2001:db8:1:2::2]:4242');
+    again.send(HELLO);
+    expect(await again.next()).toMatchObject({ type: 'refuse', code: 'banned' });
+    await join({ remote: '[2001:db8:1:3::1]:4242' });
   });
 
   it('that lied bans its name there and makes its address suspect, also when it has left', async () => {
