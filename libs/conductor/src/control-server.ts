@@ -184,7 +184,7 @@ export class ControlServer {
   }
 
   /**
-   * Disconnects a worker whose link is too slow for a snapshot. It may join again after a rest, unless nobody else is there. Others of its
+   * Disconnects a worker whose link is too slow for a snapshot, or for the updates meanwhile. It may join again after a rest, unless nobody else is there. Others of its
    * address and name, as a school or an office may have, do not suffer.
    * @returns the rest, ms
    */
