@@ -18,6 +18,7 @@ import { readCertificate } from './server/certificate.js';
 import { careForCertificate } from './server/certificate-watch.js';
 import { securityNotes, type Note } from './server/notes.js';
 import { loadPages } from './server/pages.js';
+import { dividePlaces } from './server/places.js';
 import { createWebServer, type Mount, type WebServer } from './server/server.js';
 import { describeRecalled, readRunFlags, withStored } from './run-flags.js';
 import { folderToResume } from './run-folder.js';
@@ -40,11 +41,19 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   const { settings, notes } = await recall(options);
   checkDiscoverable(settings);
   const certificate = settings.tls && (await readCertificate(settings.tls));
-  const server = createWebServer({ ...settings, certificate });
+  const places = dividePlaces(settings.reducers);
+  const server = createWebServer({ ...settings, certificate, places: places.server });
   try {
     const whenDone = whenDoneOf(options.settings.given, options.isTerminal ?? false);
     const jumps = new Set<number>();
-    const shared = { ...options, jumps, whenDone, budget: budgetOf(options), pages: await loadPages() };
+    const shared = {
+      ...options,
+      jumps,
+      whenDone,
+      budget: budgetOf(options),
+      pages: await loadPages(),
+      reducerPlaces: places.reducer,
+    };
     let life: Life | undefined = { settings, notes, isFirst: true };
     while (life) life = await live(server, shared, life);
   } finally {

@@ -3,8 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Collective } from '@troupe/collective';
 import { startStarService } from '@troupe/collective/node';
 import { createStarCollective, type ServiceNote } from '@troupe/collective/star';
-import { placesOfThisProcess } from '@troupe/process';
-import { LIMITS, type SendBudget } from '@troupe/protocol';
+import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { connectWebSocket } from '@troupe/transport/websocket';
@@ -33,6 +32,8 @@ export interface EmbeddedOptions {
   /** How many reducers to start, and beside which port. */
   readonly settings: Pick<Settings, 'reducers' | 'host' | 'port' | 'ice'>;
   readonly env: NodeJS.ProcessEnv;
+  /** How many sockets each reducer may have open. */
+  readonly reducerPlaces: number;
   /** Whose links count together, and who has been admitted. */
   readonly mount: { readonly traffic: Pick<Traffic, 'keyOf' | 'admit'> };
   /** Of the process. */
@@ -66,8 +67,7 @@ export async function embedReduceService(options: EmbeddedOptions): Promise<Redu
     log,
     logThreads,
     budget,
-    // Its own port needs some too, and has a doorkeeper of its own.
-    places: Math.floor(placesOfThisProcess((1 + reducers) * LIMITS.workers) / (1 + reducers)),
+    places: options.reducerPlaces,
     addressOf: (link) => traffic.keyOf(link) ?? 'this machine',
     onAdmitted: (link) => traffic.admit(link),
     reducers,

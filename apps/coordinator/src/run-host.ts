@@ -72,6 +72,8 @@ export interface RunHostOptions {
   readonly orders?: StandingOrders | undefined;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget: SendBudget;
+  /** How many sockets each reducer in this process may have open. */
+  readonly reducerPlaces: number;
   /** Receives the events of the run. */
   readonly report: Report;
   /** Aborted: save and stop. */

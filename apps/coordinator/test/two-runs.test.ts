@@ -66,6 +66,7 @@ async function hostRun(name: Name, mount: ReturnType<WebServer['mount']>): Promi
   const host = await createRunHost({
     settings,
     budget: createSendBudget({ onEvicted: () => undefined }),
+    reducerPlaces: 1,
     env: {},
     mount,
     pages: await loadPages(),

@@ -1,5 +1,5 @@
 /** Who is banned from a run, and the addresses whose workers count only after an audit. */
-import { brief, LIMITS } from '@troupe/protocol';
+import { brief, LIMITS, machineKey } from '@troupe/protocol';
 import type { Ban } from '@troupe/run';
 import { hostOf } from '@troupe/transport';
 import type { WorkerIdentity } from './events.js';
@@ -10,9 +10,9 @@ type Offence = Pick<Ban, 'by' | 'refused' | 'held' | 'reason'>;
 export interface BanList {
   /** In the order in which they came. */
   list(): readonly Ban[];
-  /** Whether its name at its address is refused. */
+  /** Whether its name is refused at its address, or at another one of the same machine. */
   isRefused(worker: Worker): boolean;
-  /** Whether nothing that comes from its address counts before it is audited. */
+  /** Whether nothing that comes from its machine counts before it is audited. */
   isHeld(worker: Pick<Worker, 'remote'>): boolean;
   /** Takes the place of a ban of the same name at the same address, and keeps what that one did. */
   add(worker: Worker & Pick<WorkerIdentity, 'tokenId'>, offence: Offence): Ban;
@@ -35,36 +35,37 @@ export interface BanListOptions {
 }
 
 export function createBanList({ now, bans = [], onChange, most = LIMITS.bans }: BanListOptions): BanList {
-  /** By address, and then by name. */
-  const addresses = new Map<string, Map<string, Ban>>();
+  /** By machine, of which one may have many addresses, and then by name. */
+  const machines = new Map<string, Map<string, Ban>>();
   let added = 0;
-  const all = (): Ban[] => [...addresses.values()].flatMap((alike) => [...alike.values()]);
+  const all = (): Ban[] => [...machines.values()].flatMap((alike) => [...alike.values()]);
+  const at = (remote: string): ReadonlyMap<string, Ban> | undefined => machines.get(machineKey(remote));
   const put = (ban: Ban): void => {
-    const alike = addresses.get(ban.address) ?? new Map<string, Ban>();
-    addresses.set(ban.address, alike.set(ban.name, ban));
+    const key = machineKey(ban.address);
+    const alike = machines.get(key) ?? new Map<string, Ban>();
+    machines.set(key, alike.set(ban.name, withBefore(ban, alike.get(ban.name))));
     added = Math.max(added, numberOf(ban));
   };
   const remove = ({ address, name }: Ban): void => {
-    const alike = addresses.get(address);
+    const key = machineKey(address);
+    const alike = machines.get(key);
     alike?.delete(name);
-    if (alike?.size === 0) addresses.delete(address);
+    if (alike?.size === 0) machines.delete(key);
   };
+  // Two of a file may be of one machine.
   for (const ban of bans) put(ban);
 
   return {
     list: () => all().sort((a, b) => numberOf(a) - numberOf(b)),
-    isRefused: ({ remote, name }) => addresses.get(hostOf(remote))?.get(name)?.refused ?? false,
-    isHeld: ({ remote }) => [...(addresses.get(hostOf(remote))?.values() ?? [])].some(({ held }) => held),
+    isRefused: ({ remote, name }) => at(remote)?.get(name)?.refused ?? false,
+    isHeld: ({ remote }) => [...(at(remote)?.values() ?? [])].some(({ held }) => held),
     add({ remote, name, tokenId }, offence) {
       const address = hostOf(remote);
-      const before = addresses.get(address)?.get(name);
-      const ban: Ban = {
-        ...{ id: `b${added + 1}`, at: now(), address, name, ...(tokenId !== undefined && { tokenId }) },
-        ...{ by: before?.by === 'admin' ? 'admin' : offence.by, reason: brief(offence.reason) },
-        ...{ refused: offence.refused || (before?.refused ?? false), held: offence.held || (before?.held ?? false) },
-      };
+      const before = at(remote)?.get(name);
+      const given = { id: `b${added + 1}`, at: now(), address, name, ...(tokenId !== undefined && { tokenId }) };
+      const ban = withBefore({ ...given, ...offence, reason: brief(offence.reason) }, before);
       if (before) remove(before);
-      else if (all().length >= most) remove(leastMissed(addresses));
+      else if (all().length >= most) remove(leastMissed(machines));
       put(ban);
       onChange?.();
       return ban;
@@ -79,9 +80,16 @@ export function createBanList({ now, bans = [], onChange, most = LIMITS.bans }: 
   };
 }
 
-/** The oldest of the address that has most, if there is one that no person has ordered. */
-function leastMissed(addresses: ReadonlyMap<string, ReadonlyMap<string, Ban>>): Ban {
-  const all = [...addresses.values()].map((alike) => [...alike.values()]);
+/** The ban, which also does what one of before did to the same worker. */
+function withBefore(ban: Ban, before: Ban | undefined): Ban {
+  if (!before) return ban;
+  const by = before.by === 'admin' ? 'admin' : ban.by;
+  return { ...ban, by, refused: ban.refused || before.refused, held: ban.held || before.held };
+}
+
+/** The oldest of the machine that has most, if there is one that no person has ordered. */
+function leastMissed(machines: ReadonlyMap<string, ReadonlyMap<string, Ban>>): Ban {
+  const all = [...machines.values()].map((alike) => [...alike.values()]);
   const automatic = all.map((alike) => alike.filter(({ by }) => by === 'audit'));
   const candidates = automatic.some((alike) => alike.length > 0) ? automatic : all;
   const largest = candidates.reduce((most, alike) => (alike.length > most.length ? alike : most));

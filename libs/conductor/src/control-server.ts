@@ -7,6 +7,7 @@ import {
   brief,
   createChannel,
   LIMITS,
+  machineKey,
   MessageBudget,
   nextSlowRest,
   NO_REST,
@@ -25,7 +26,7 @@ import {
   type StopCode,
 } from '@troupe/protocol';
 import { creditedAs } from '@troupe/run';
-import { hostOf, TransportError, type Connection } from '@troupe/transport';
+import { TransportError, type Connection } from '@troupe/transport';
 import type { BanList } from './bans.js';
 import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } from './events.js';
 import type { Gate, Pass } from './gate.js';
@@ -43,6 +44,9 @@ const GOODBYES: Readonly<Record<Exclude<StopCode, 'dismissed'>, string>> = {
   stopped: 'the run was stopped',
   diverged: 'the run has diverged',
 };
+
+/** It fits into the close frame of a WebSocket. */
+const HELD = 'a worker at this address computed wrongly: join again, and what comes from here is audited';
 
 export interface ControlServerOptions {
   /** Checks tokens. */
@@ -150,8 +154,8 @@ export class ControlServer {
   }
 
   /**
-   * A volunteer lied. Its address is suspect from now on, and its name there is banned, unless others there have the same: many keep the
-   * name that the page gives them, and a school or an office has one address.
+   * A volunteer lied. Its address is suspect from now on, and its name there is banned, unless others who are there have the same: many keep
+   * the name that the page gives them, and a school or an office has one address.
    * @param evidence what it claimed, and what came out
    * @param farewell what its owner is told
    * @returns its name, or undefined when it is not known any more
@@ -160,14 +164,27 @@ export class ControlServer {
     const { roster, bans } = this.#options;
     const liar = roster.workers.get(workerId) ?? this.#left.get(workerId);
     if (!liar) return undefined;
-    const isShared = [...roster.workers.values()].some((other) => other.id !== liar.id && isAlike(other, liar));
-    bans.add(liar, { by: 'audit', refused: !isShared, held: true, reason: evidence });
+    bans.add(liar, { by: 'audit', refused: !this.#isShared(liar), held: true, reason: evidence });
     this.remove(workerId, farewell, false);
+    this.#endUnheld();
     return liar.name;
   }
 
   /**
-   * Disconnects a worker whose link is too slow for a snapshot. It may join again after a rest, unless nobody else is there. Others of its
+   * Ends what volunteers at a held address began before it was: the liar may be there again under any name. All of them join again by
+   * themselves, as suspects; an honest one loses no more than the lease that it computes.
+   */
+  #endUnheld(): void {
+    const { roster, bans } = this.#options;
+    for (const { session, trusted, suspect = false, remote } of roster.workers.values()) {
+      if (!session || trusted || suspect || session.removedFor !== undefined || !bans.isHeld({ remote })) continue;
+      session.removedFor = HELD;
+      session.channel.close(HELD);
+    }
+  }
+
+  /**
+   * Disconnects a worker whose link is too slow for a snapshot, or for the updates meanwhile. It may join again after a rest, unless nobody else is there. Others of its
    * address and name, as a school or an office may have, do not suffer.
    * @returns the rest, ms
    */
@@ -369,12 +386,12 @@ function endSession(session: ControlSession, error: ProtocolError): void {
   session.channel.close(error.message);
 }
 
-/** A ban would concern both. */
-/** Of all workers with the same name at the same address. */
+/** Of all workers with the same name at the same address, or another one of its machine. */
 function alikeKey({ remote, name }: Pick<WorkerIdentity, 'name' | 'remote'>): string {
-  return `${hostOf(remote)} ${name}`;
+  return `${machineKey(remote)} ${name}`;
 }
 
+/** A ban would concern both. */
 function isAlike(a: Pick<WorkerIdentity, 'name' | 'remote'>, b: Pick<WorkerIdentity, 'name' | 'remote'>): boolean {
   return alikeKey(a) === alikeKey(b);
 }

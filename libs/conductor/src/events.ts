@@ -34,7 +34,7 @@ export interface WorkerIdentity {
 export interface ControlSession {
   readonly channel: Pick<Channel, 'send' | 'sendEncoded' | 'drained' | 'bufferedBytes' | 'close' | 'closed'>;
   readonly pass: Pick<Pass, 'countLease'>;
-  /** Why the coordinator ended it: an admin removed the worker, or its token ended. */
+  /** Why the coordinator ended it: it removed the worker, or its address is suspect, or its token ended. */
   removedFor?: string;
 }
 
@@ -45,7 +45,7 @@ export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */
 export type Outcome = Exclude<
   RunEffect,
-  { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' | 'ban' | 'verify' }
+  { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'leaveOut' | 'usePeers' | 'ban' | 'verify' }
 >;
 export type ReduceEvent = HostEvent;
 

@@ -14,6 +14,8 @@ import { leaseWindows, stepOf, type Training } from './training.js';
 
 type Lease = Extract<RunEffect, { type: 'lease' }>;
 
+const LAGS = 'its link is too slow: updates piled up before it had a snapshot';
+
 export interface ShellParts {
   /** The knobs are read when a round opens. */
   readonly training: Pick<Training, 'config' | 'knobs' | 'held' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
@@ -21,7 +23,7 @@ export interface ShellParts {
   readonly state: RunState;
   readonly reduce: Pick<CollectiveHost, 'subscribe' | 'usePeers' | 'openRound' | 'grant'>;
   readonly workers: Pick<ControlServer, 'send' | 'expose'>;
-  readonly snapshots: Pick<SnapshotSender, 'request' | 'forget'>;
+  readonly snapshots: Pick<SnapshotSender, 'request' | 'forget' | 'leaveOut'>;
   put(event: ConductorEvent): void;
 }
 
@@ -119,6 +121,8 @@ export class RunShell {
         return this.#park(effect);
       case 'unpark':
         return this.#parts.reduce.subscribe(effect.workerId, true);
+      case 'leaveOut':
+        return this.#parts.snapshots.leaveOut(effect.workerId, LAGS);
       case 'usePeers':
         return this.#parts.reduce.usePeers(effect);
       case 'verify':

@@ -242,17 +242,28 @@ export class SnapshotSender {
     for (const [workerId, why] of transfersToGiveUp(this.#queue, moment)) {
       const text = this.#explain(why, moment);
       const restMs = why === 'inTheWay' ? 0 : this.#parts.workers.leaveOut(workerId, text);
-      this.#parts.channelOf(workerId)?.close(text);
-      const when = restMs > 0 ? ` in ${Math.ceil(restMs / 60_000)} min` : '';
-      this.#parts.report({
-        event: 'note',
-        level: 'warn',
-        text: `worker ${workerId} is disconnected: ${text}`,
-        remedy: `It joins again by itself${when}. If this repeats, it needs a faster link, or the run longer rounds (a larger --batch, or --local-steps).`,
-      });
-      // Its end is noticed later; until then it must not hold the snapshot.
-      this.#queue.transfers.delete(workerId);
+      this.#disconnect(workerId, text, restMs);
     }
+  }
+
+  /** Disconnects a worker, if it is there, whose link is too slow to join. It joins again by itself, after a rest. */
+  leaveOut(workerId: string, reason: string): void {
+    if (!this.#parts.channelOf(workerId)) return;
+    this.forget(workerId);
+    this.#disconnect(workerId, reason, this.#parts.workers.leaveOut(workerId, reason));
+  }
+
+  #disconnect(workerId: string, reason: string, restMs: number): void {
+    this.#parts.channelOf(workerId)?.close(reason);
+    const when = restMs > 0 ? ` in ${Math.ceil(restMs / 60_000)} min` : '';
+    this.#parts.report({
+      event: 'note',
+      level: 'warn',
+      text: `worker ${workerId} is disconnected: ${reason}`,
+      remedy: `It joins again by itself${when}. If this repeats, it needs a faster link, or the run longer rounds (a larger --batch, or --local-steps).`,
+    });
+    // Its end is noticed later; until then it must not hold the snapshot.
+    this.#queue.transfers.delete(workerId);
   }
 
   #explain(why: GivenUp, { retained }: Moment): string {

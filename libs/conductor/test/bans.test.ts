@@ -25,6 +25,34 @@ describe('a list of bans', () => {
     expect(bans.isRefused(worker('10.0.0.1:1', 'Eve'))).toBe(false);
   });
 
+  it('knows a machine by any of its addresses, also after it was stored', () => {
+    const before = createBanList({ now: () => 0 });
+    const { address } = before.add(worker('[2001:db8:1:2::1]:4000', 'Eve'), found);
+    before.add(worker('[::ffff:10.0.0.1]:4000', 'Eve'), found);
+    before.add(worker('[::1]:4000', 'Eve'), found);
+    expect(address).toBe('[2001:db8:1:2::1]');
+    for (const bans of [before, createBanList({ now: () => 0, bans: before.list() })]) {
+      const same = ['[2001:db8:1:2:3:4:5:6]:7', '10.0.0.1:5', '[::1]:6', '[::1]:4000'];
+      const others = ['[2001:db8:1:3::1]:4000', '10.0.0.2:5', '127.0.0.1:6'];
+      const isHeld = (remote: string): boolean => bans.isHeld({ remote }) && bans.isRefused(worker(remote, 'Eve'));
+      expect([same.map(isHeld), others.map(isHeld)]).toEqual([same.map(() => true), others.map(() => false)]);
+    }
+    before.lift('b1');
+    expect(before.isHeld({ remote: '[2001:db8:1:2::2]:1' })).toBe(false);
+  });
+
+  it('keeps what each of two stored bans does to a worker that they have in common', () => {
+    const stored = { at: 0, name: 'Eve', reason: 'why' };
+    const bans = createBanList({
+      now: () => 0,
+      bans: [
+        { ...stored, ...ordered, id: 'b1', address: '[2001:db8:1:2::1]' },
+        { ...stored, ...found, id: 'b2', address: '[2001:db8:1:2::2]', refused: false },
+      ],
+    });
+    expect(bans.list()).toEqual([expect.objectContaining({ id: 'b2', by: 'admin', refused: true, held: true })]);
+  });
+
   it('says the same after it was stored, and goes on with new names for bans', () => {
     const before = createBanList({ now: () => 0 });
     before.add(worker('10.0.0.1:1', 'Eve'), found);

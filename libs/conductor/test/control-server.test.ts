@@ -48,6 +48,8 @@ let over: AbortController;
 let bans: BanList;
 let clockMs = 0;
 let localSteps = 1;
+/** What the gate says of everyone. */
+let trusted = true;
 /** Those that the gate has given. */
 let passes: ReturnType<typeof createPasses>;
 /** Addresses of links that were closed because too much was queued for all. */
@@ -57,7 +59,7 @@ const QUEUED_BYTES = 100_000;
 beforeEach(() => {
   [events, tickets, deadlines, roster, over] = [[], [], createDeadlines(), createRoster(0), new AbortController()];
   setMaxListeners(0, over.signal);
-  localSteps = 1;
+  [localSteps, trusted] = [1, true];
   let secrets = 0;
   [evicted, passes] = [[], createPasses()];
   server = new ControlServer({
@@ -95,7 +97,7 @@ function createPasses() {
     const pass = { ends: new AbortController(), link, leases: 0, released: false };
     given.push(pass);
     const countLease = (): void => void pass.leases++;
-    return { ended: pass.ends.signal, trusted: true, tokenId: 'c0ffee', countLease, release: () => (pass.released = true) };
+    return { ended: pass.ends.signal, trusted, tokenId: 'c0ffee', countLease, release: () => (pass.released = true) };
   };
   return { given, admit };
 }
@@ -414,6 +416,17 @@ describe('a worker whose link was too slow for a snapshot', () => {
     expect(of('peerRefused')).toEqual([]);
   });
 
+  it('rests at each address of its machine', async () => {
+    const there = await join({ name: 'Bob', remote: '10.0.0.2:1' });
+    const slow = await join({ remote: '[2001:db8:1:2::1]:1' });
+    server.leaveOut(slow.id, 'its link is too slow');
+    await slow.served;
+    const again = connect('[2001:db8:1:2::2]:1');
+    again.send(HELLO);
+    expect(await again.next()).toMatchObject({ type: 'refuse', code: 'too_slow' });
+    there.close('bye');
+  });
+
   it('is admitted at once when nobody else is there', async () => {
     await leaveOut();
     expect(await answerTo({})).toMatchObject({ type: 'welcome' });
@@ -499,6 +512,16 @@ describe('removing a worker', () => {
     await join({ remote: '10.0.0.2:4242' });
   });
 
+  it('with a ban holds for all addresses of its machine, of which IPv6 gives it many', async () => {
+    const peer = await join({ remote: '[2001:db8:1:2::1]:4242' });
+    server.remove(peer.id, 'shut out', true);
+    await peer.served;
+    const again = connect('[2001:db8:1:2::2]:4242');
+    again.send(HELLO);
+    expect(await again.next()).toMatchObject({ type: 'refuse', code: 'banned' });
+    await join({ remote: '[2001:db8:1:3::1]:4242' });
+  });
+
   it('that lied bans its name there and makes its address suspect, also when it has left', async () => {
     const suspicions = () => of('workerJoined').map(({ worker }) => [worker.name, worker.suspect]);
     const liar = await join({ name: 'Eve', remote: '10.0.0.1:1' });
@@ -546,6 +569,43 @@ describe('removing a worker', () => {
     await liar.served;
     expect(bans.list()).toEqual([expect.objectContaining({ refused: false, held: true })]);
     await join({ remote: '10.0.0.1:3' });
+  });
+
+  it('that lied is banned although it was there before under the same name', async () => {
+    const before = await join({ name: 'Eve', remote: '10.0.0.1:1' });
+    before.close('bye');
+    await before.served;
+    const liar = await join({ name: 'Eve', remote: '10.0.0.1:2' });
+    server.expose(liar.id, 'its gradient differs', 'test your memory');
+    await liar.served;
+    expect(bans.list()).toEqual([expect.objectContaining({ refused: true, held: true })]);
+    const again = connect('10.0.0.1:3');
+    again.send({ ...HELLO, name: 'Eve' });
+    expect(await again.next()).toMatchObject({ type: 'refuse', code: 'banned' });
+  });
+
+  it('that lied and is there again by now joins once more as a suspect, like all volunteers at its address, once', async () => {
+    trusted = false;
+    const liar = await join({ name: 'Eve', remote: '10.0.0.1:1' });
+    liar.close('bye');
+    await liar.served;
+    const again = await join({ name: 'Eve', remote: '10.0.0.1:2' });
+    const pupil = await join({ name: 'Bob', remote: '10.0.0.1:3' });
+    const elsewhere = await join({ name: 'Cem', remote: '10.0.0.2:1' });
+    trusted = true;
+    const teacher = await join({ name: 'Ann', remote: '10.0.0.1:4' });
+    server.expose(liar.id, 'its gradient differs', 'test your memory');
+    const ended = { end: expect.stringContaining('join again, and what comes from here is audited') };
+    expect([await again.next(), await pupil.next()]).toEqual([ended, ended]);
+    await Promise.all([again.served, pupil.served]);
+    expect(of('workerLeft').at(-1)?.reason).toMatch(/^a worker at this address computed wrongly/);
+    const isHere = (id: string): boolean => roster.workers.get(id)?.session !== undefined;
+    expect([elsewhere, teacher].map(({ id }) => isHere(id))).toEqual([true, true]);
+    trusted = false;
+    const suspect = await join({ name: 'Eve', remote: '10.0.0.1:5' });
+    expect(of('workerJoined').at(-1)?.worker.suspect).toBe(true);
+    server.expose(liar.id, 'another gradient of it differs', 'test your memory');
+    expect(isHere(suspect.id)).toBe(true);
   });
 
   it('does nothing when the worker is not connected', async () => {

@@ -60,6 +60,7 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
     snapshots: {
       request: (workerId) => log.push(`snapshot for ${workerId}`),
       forget: (workerId) => log.push(`no snapshot for ${workerId}`),
+      leaveOut: (workerId, reason) => log.push(`leave ${workerId} out: ${reason}`),
     },
     put(event) {
       if (event.type === 'outcome') outcomes.push(event);
@@ -241,6 +242,15 @@ describe('a worker', () => {
     expect(shell.workers).toBe(1);
   });
 
+  it('at whose link updates pile up before it is ready is left out, so that it joins again', () => {
+    start();
+    const message = { type: 'resync', reason: 'joining', round: 0, fromPeers: false } as const;
+    handle({ type: 'workerMessage', worker: worker('a'), message });
+    log = [];
+    reduced({ kind: 'lagging', workerId: 'a' });
+    expect(log).toEqual(['leave a out: its link is too slow: updates piled up before it had a snapshot']);
+  });
+
   it('loses its streams to another worker when it leaves, declines or is rejected', () => {
     const losses: Record<string, (leaseId: string) => ConductorEvent> = {
       left: () => ({ type: 'workerLeft', worker: worker('a'), reason: 'gone' }),
@@ -290,7 +300,7 @@ describe('the step of a round', () => {
         grant: () => undefined,
       },
       workers: { send: () => true, expose: () => undefined },
-      snapshots: { request: () => undefined, forget: () => undefined },
+      snapshots: { request: () => undefined, forget: () => undefined, leaveOut: () => undefined },
       put: () => undefined,
     });
     start();

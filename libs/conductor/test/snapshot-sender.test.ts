@@ -230,6 +230,30 @@ describe('ten workers that join at once', () => {
   });
 });
 
+describe('a worker that cannot follow the updates while it joins', () => {
+  it('is disconnected with the reason, rests, and is sent nothing', async () => {
+    join('lagging');
+    for (let i = 1; i < LIMITS.snapshotLinks; i++) join(`w${i}`);
+    const waiting = join('next');
+    sender.leaveOut('lagging', 'updates pile up');
+    await turn();
+    expect([links.get('lagging')!.closedFor, leftOut]).toEqual(['updates pile up', ['lagging']]);
+    expect(notes).toEqual([
+      expect.objectContaining({
+        text: 'worker lagging is disconnected: updates pile up',
+        remedy: expect.stringMatching(/joins again by itself in 2 min/),
+      }),
+    ]);
+    // Its place is free.
+    expect(await received(waiting)).toEqual([0, 0]);
+  });
+
+  it('and has left by itself has nothing to rest from', () => {
+    sender.leaveOut('gone', 'updates pile up');
+    expect([leftOut, notes]).toEqual([[], []]);
+  });
+});
+
 describe('a worker that waits for its turn', () => {
   /** Fills all places with links that do not read. */
   const occupy = (places: number = LIMITS.snapshotLinks): void => {

@@ -17,7 +17,7 @@ export {
   type TrainingConfig,
 } from '@troupe/config';
 export { aborted } from './aborted.js';
-export { addressKey, remoteKey } from './address-key.js';
+export { addressKey, machineKey, remoteKey } from './address-key.js';
 export { NO_REST, nextSlowRest, type SlowRest } from './slow-rest.js';
 export {
   createChannel,

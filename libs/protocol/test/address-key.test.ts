@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addressKey, remoteKey } from '../src/address-key.js';
+import { addressKey, machineKey, remoteKey } from '../src/address-key.js';
 
 describe('an address counts', () => {
   it.each([
@@ -31,4 +31,18 @@ it('of a link counts without its port and brackets', () => {
     // A proxy says so.
     '127.0.0.1',
   ]);
+});
+
+it('of a machine is the same with any port and without one, also of this machine', () => {
+  const keys: Record<string, string> = {
+    '10.0.0.1': '10.0.0.1',
+    '[::ffff:10.0.0.1]': '10.0.0.1',
+    '[2001:db8:1:2::9]': '2001:db8:1:2::/64',
+    '127.0.0.1': '127.0.0.1',
+    '127.0.0.2': '127.0.0.2',
+    '[::ffff:127.0.0.1]': '127.0.0.1',
+    '[::1]': '0:0:0:0::/64',
+  };
+  for (const [host, key] of Object.entries(keys))
+    expect([host, `${host}:1`, `${host}:4242`].map(machineKey)).toEqual([key, key, key]);
 });

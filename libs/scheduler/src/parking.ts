@@ -89,7 +89,9 @@ function setParked(state: RunState, worker: WorkerRecord, faster: number): void 
 /** The all-reduce service has left the worker out, whatever it is worth to a round. */
 export function parkLagging(state: RunState, workerId: string, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(workerId);
-  if (!worker || (worker.state === 'parked' && worker.wanted === undefined)) return;
+  // It joins, or has left. Nobody would ever fetch back a worker that has not been ready yet.
+  if (!worker) return void effects.push({ type: 'leaveOut', workerId });
+  if (worker.state === 'parked' && worker.wanted === undefined) return;
   worker.lag = nextSlowRest(worker.lag, nowMs);
   const restMs = worker.lag.untilMs - nowMs;
   effects.push({ type: 'park', workerId, faster: 0, restMs });

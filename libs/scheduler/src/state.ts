@@ -352,6 +352,8 @@ export type RunEffect =
   | { readonly type: 'park'; readonly workerId: string; readonly faster: number; readonly restMs?: number }
   /** Send the worker updates again; it asks for a snapshot. */
   | { readonly type: 'unpark'; readonly workerId: string }
+  /** Updates pile up at its link before it has been ready: disconnect it, if it is there. It joins again by itself. */
+  | { readonly type: 'leaveOut'; readonly workerId: string }
   /** Have the others link to `candidates`, and `reducers` sum from the next round on. */
   | { readonly type: 'usePeers'; readonly candidates: readonly string[]; readonly reducers: readonly string[] }
   | { readonly type: 'evaluate'; readonly round: number }

@@ -397,11 +397,18 @@ describe('a worker at whose link updates pile up', () => {
     expect(stateOf('slow')).toBe('ready');
   });
 
-  it('that is parked already, or gone, changes nothing', () => {
+  it('that is parked already changes nothing', () => {
     const { feed, decisions, log } = withSlowLink();
     const before = [decisions.length, log.length];
     feed({ type: 'lagging', workerId: 'slow' });
-    feed({ type: 'lagging', workerId: 'nobody' });
     expect([decisions.length, log.length]).toEqual(before);
+  });
+
+  it('before it was ready is disconnected: parked, it would never be fetched back', () => {
+    const { feed, log } = withSlowLink();
+    feed({ type: 'workerSyncing', workerId: 'new', reason: 'joining', round: 4 });
+    const before = log.length;
+    feed({ type: 'lagging', workerId: 'new' });
+    expect(log.slice(before)).toEqual([{ type: 'leaveOut', workerId: 'new' }]);
   });
 });

@@ -1,13 +1,14 @@
 /** The server of a coordinator: its ports, its certificate and its mounts. It knows nothing of runs. */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { isLoopback, placesOfThisProcess } from '@troupe/process';
+import { isLoopback } from '@troupe/process';
 import { addressKey, createDoorkeeper, LIMITS } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { addressesOf, isEverywhere, withoutPort, type Addresses, type Site } from './addresses.js';
 import type { Certificate } from './certificate.js';
 import { createForwarded, type Forwarded } from './forwarded.js';
 import { createMounts, type MountSlot } from './mounts.js';
+import { dividePlaces } from './places.js';
 import { createPorts, type Listening, type ListenOptions, type Ports } from './ports.js';
 import { capTable, createCaps } from './caps.js';
 import { createSiteCheck, type SiteCheck } from './site-check.js';
@@ -24,7 +25,7 @@ export interface ServerOptions {
   readonly pathPrefix?: string;
   /** Multiplies what one address may have open and send. Default 1; 0: there are no caps. */
   readonly capScale?: number;
-  /** How many sockets may be open. Default: what the process may have. */
+  /** How many sockets may be open. Default: what the process may have, if nothing else in it listens. */
   readonly places?: number;
   /** Undefined: serve http. */
   readonly certificate?: Certificate | undefined;
@@ -65,15 +66,12 @@ export interface WebServer extends Pick<Ports, 'certificate' | 'renew'> {
   close(): void;
 }
 
-/** Two links for each worker, and the rest for viewers and requests. */
-const MAX_SOCKETS = 2 * LIMITS.workers + 2_000;
-
 export function createWebServer(options: ServerOptions): WebServer {
   const forwarded = createForwarded(options.behindProxy ? (options.proxyHops ?? 1) : 0);
   const { pathPrefix = '' } = options;
   const { capScale = 1 } = options;
   const nowMs = (): number => performance.now();
-  const doors = createDoorkeeper(options.places ?? placesOfThisProcess(MAX_SOCKETS), options.behindProxy);
+  const doors = createDoorkeeper(options.places ?? dividePlaces(0).server, options.behindProxy);
   const sockets = new WeakMap<Connection, Socket>();
   const admitted = (socket: Socket | undefined): void => {
     if (socket) doors.admit(socket);
