@@ -123,9 +123,18 @@ function takeOtherRounds(stored: TrainingConfig, given: Given, { ema }: News, ro
   });
   return {
     ...config,
+    ...usualFor(config, stored, given),
     ...Object.fromEntries(FLAG_FIELDS.flatMap((field) => setWithThem(field, stored, given))),
     ...(ema !== undefined && { ema }),
   };
+}
+
+/** What only the other kind of round used, or is made for it, has its default again: the run may be older than that. */
+function usualFor(config: TrainingConfig, stored: TrainingConfig, given: Given): Partial<TrainingConfig> {
+  if (isLocal(config) === isLocal(stored)) return {};
+  const flags = isLocal(config) ? ['--outer-lr', '--outer-momentum'] : stored.codec === 'int8-both' ? ['--codec'] : [];
+  const usual = FLAG_FIELDS.filter(({ flag }) => flags.includes(flag) && !given.has(flag));
+  return Object.fromEntries(usual.map((field) => [field.field, readAs(field, field.option!.default!)]));
 }
 
 function readAs({ option }: FlagField, text: string): string | number {
@@ -142,10 +151,11 @@ function setWithThem(each: FlagField, stored: TrainingConfig, given: Given): [st
 function describeOtherRounds(stored: TrainingConfig, config: TrainingConfig, round: number): string {
   const optimizer = isLocal(stored) === isLocal(config) ? ', the optimizer' : '';
   const afresh = optimizer === '' ? " The optimizer's state fits only the other kind of round, so it starts afresh." : '';
+  const codec = config.codec === stored.codec ? '' : ` Gradients travel as ${config.codec}; until now it was ${stored.codec}.`;
   return (
     `From round ${round} on, rounds are ${describeRounds(config)}; until now they were ${describeRounds(stored)}. Parameters, averages${optimizer}, ` +
     `positions and states of the streams, history and credits go on.${afresh} The run now ends at round ${config.rounds} (it was ` +
-    `${stored.rounds}), and the learning rate goes on with the characters read.`
+    `${stored.rounds}), and the learning rate goes on with the characters read.${codec}`
   );
 }
 

@@ -1,4 +1,4 @@
-import { CELL_NAMES, CELLS } from '@troupe/config';
+import { CELL_NAMES, CELLS, type TrainingConfig } from '@troupe/config';
 import { CELLS as MODEL_CELLS, checkEngineConfig } from '@troupe/model';
 import { LIMITS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
@@ -272,7 +272,8 @@ describe('flags beside --resume', () => {
       expect(notes).toEqual([
         'From round 10 on, rounds are local, with 10 steps of 4 tracks each; until now they were exact. Parameters, averages, positions and ' +
           "states of the streams, history and credits go on. The optimizer's state fits only the other kind of round, so it starts afresh. " +
-          'The run now ends at round 109 (it was 1000), and the learning rate goes on with the characters read.',
+          'The run now ends at round 109 (it was 1000), and the learning rate goes on with the characters read. Gradients travel as int8-both; ' +
+          'until now it was fp16.',
       ]);
       const back = resumeTraining(config, parseSettings(['--local-steps', '1'], {}), 20);
       expect(back.config).toMatchObject({ localSteps: 1, tracks: 0, rounds: 910 });
@@ -380,6 +381,21 @@ describe('flags beside --resume', () => {
         expect(resumeTraining(config, parseSettings(['--rounds', '200'], {}), 30).config.rounds).toBe(200);
         expect(() => resumeTraining(config, parseSettings(['--ema', '0.99'], {}), 30)).toThrow(refused(/^--ema 0.99 differs/));
       });
+    });
+
+    it('take the default of what only the other kind of round used, unless it is typed', () => {
+      const old = { ...training(), outerLearningRate: 0.7, outerMomentum: 0.9 };
+      const become = (stored: TrainingConfig, ...argv: string[]) => resumeTraining(stored, parseSettings(argv, {}), 10);
+      const local = become(old, '--local-steps', '8').config;
+      expect(local).toMatchObject({ outerLearningRate: 1, outerMomentum: 0.7, codec: 'fp16' });
+      expect(become(old, '--local-steps', '8', '--outer-momentum', '0.9').config).toMatchObject({ outerMomentum: 0.9 });
+      expect(become({ ...old, localSteps: 4, tracks: 8 }, '--local-steps', '8').config).toMatchObject({ outerMomentum: 0.9 });
+      const both = { ...local, codec: 'int8-both' as const };
+      const exact = become(both, '--local-steps', '1');
+      expect(exact.config.codec).toBe('fp16');
+      expect(exact.notes[0]).toMatch(/ Gradients travel as fp16; until now it was int8-both\.$/);
+      expect(become(both, '--local-steps', '1', '--codec', 'int8-both').config.codec).toBe('int8-both');
+      expect(become({ ...local, codec: 'fp32' }, '--local-steps', '1').config.codec).toBe('fp32');
     });
 
     it('let --rounds and --lr-rounds count rounds afterwards as before', () => {
