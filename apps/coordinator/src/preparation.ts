@@ -15,7 +15,7 @@ import {
 } from '@troupe/conductor';
 import type { Corpus } from '@troupe/corpus/node';
 import { lossOf } from '@troupe/run';
-import { cadencesOf, describeChanged, withOtherCadences } from './cadences.js';
+import { cadencesIn, cadencesOf, describeChanged, withStepsCounted, type Rounds } from './cadences.js';
 import { bestCheckpoint, checkpointToResume, type ResumedFrom } from './checkpoints.js';
 import { describeInitial, initialWeights, modelFlags, readInitialModel } from './initial-model.js';
 import { flagsToStore, readRunFlags, type Flags, type FlagsInTurn } from './run-flags.js';
@@ -126,21 +126,21 @@ async function prepareResumed(
   const stored = await readRunFlags(folder.path);
   const corpus = await loadRunText(checkpoint, settings, env, signal);
   const before = storedConfig(checkpoint);
-  const { config, notes } = resumeTraining(before, settings, checkpoint.round, stored);
+  const { said: saidBefore } = validationHistoryOf(checkpoint);
+  const { config, notes, said } = resumeTraining(before, settings, checkpoint.round, stored, saidBefore);
   refuseIfFinished(checkpoint, config.rounds, folder.path, settings.given.has('--keep-serving'));
-  const ratio = config.localSteps / before.localSteps;
-  const given = withOtherCadences(settings.given, stored, ratio);
-  const cadences = storedCadence(checkpoint, settings.given, { ...cadencesOf(given, config), ratio });
-  const { evaluateEvery } = cadences;
+  const rounds = { before: before.localSteps, now: config.localSteps };
+  const { cadences, changes } = resumedCadences(checkpoint, config, { given: settings.given, stored, rounds });
   const text = textOf(corpus);
   // Part of what a reproducible run writes, wherever the text lies now.
   const identity = identityOf(isReproducible(config) ? checkpoint.corpus.name : corpus.name, text);
-  const training = createTraining({ runId: checkpoint.runId, config, ...text, corpus: identity, checkpoint, evaluateEvery });
+  const run = { runId: checkpoint.runId, config, ...text, corpus: identity, evaluateEvery: cadences.evaluateEvery, said };
+  const training = createTraining({ ...run, checkpoint });
   return {
     training,
     cadences,
     folder,
-    flags: inTurn(flagsOf(stored, settings.given, corpus), flagsOf(stored, given, corpus)),
+    flags: countedIn(config, flagsOf(stored, settings.given, corpus), stored, rounds),
     resumedFrom: { path, isAboveLimit: isAboveLimit(checkpoint) },
     best: await rememberBest(training, folder.path),
     notes: [
@@ -148,7 +148,7 @@ async function prepareResumed(
       ...warnings.map(({ message }) => ({ level: 'warn' as const, text: `a damaged newer checkpoint was skipped: ${message}` })),
       ...notesOf(corpus),
       ...(settings.init === undefined ? [] : [INIT_IGNORED]),
-      ...[...notes, ...describeChanged(settings.given, given)].map((text) => ({ level: 'info' as const, text })),
+      ...[...notes, ...changes].map((text) => ({ level: 'info' as const, text })),
     ],
   };
 }
@@ -173,9 +173,13 @@ function flagsOf(stored: Flags, given: Flags, { source, location }: Corpus): Fla
   return flagsToStore(stored, isFile ? new Map([...given, ['--corpus', location]]) : given);
 }
 
-/** A checkpoint that a crash leaves alone is of the time before. */
-function inTurn({ untilSaved }: FlagsInTurn, { afterwards }: FlagsInTurn): FlagsInTurn {
-  return { untilSaved, afterwards };
+/** Once a run has had other rounds, a cadence says of which it counts. */
+function countedIn(config: TrainingConfig, { untilSaved, afterwards }: FlagsInTurn, stored: Flags, rounds: Rounds): FlagsInTurn {
+  if (config.changedRound === 0) return { untilSaved, afterwards };
+  return {
+    untilSaved: withStepsCounted(untilSaved, stored, rounds),
+    afterwards: withStepsCounted(afterwards, stored, rounds),
+  };
 }
 
 /**
@@ -194,19 +198,41 @@ function isFinished(checkpoint: Checkpoint): boolean {
   return validationHistoryOf(checkpoint).evaluations.some(({ round }) => round === checkpoint.round);
 }
 
+interface CadenceFlags {
+  readonly given: Flags;
+  readonly stored: Flags;
+  readonly rounds: Rounds;
+}
+
+/** @throws SettingsError */
+function resumedCadences(
+  checkpoint: Checkpoint,
+  config: TrainingConfig,
+  flags: CadenceFlags,
+): { cadences: Cadences; changes: readonly string[] } {
+  const { given, stored, rounds } = flags;
+  const [were, are] = [rounds.before, rounds.now].map((steps) => cadencesIn(steps, given, stored, rounds));
+  return {
+    cadences: storedCadence(checkpoint, cadencesOf(are, config), { ...flags, were }),
+    changes: describeChanged(were, are),
+  };
+}
+
 /** The files of a reproducible run hold its validations, so their cadence is fixed. @throws SettingsError */
 function storedCadence(
   checkpoint: Checkpoint,
-  given: Flags,
-  { ratio, ...cadences }: Cadences & { readonly ratio: number },
+  cadences: Cadences,
+  { given, were, stored, rounds }: CadenceFlags & { readonly were: Flags },
 ): Cadences {
   const then = validationHistoryOf(checkpoint).evaluateEvery;
   if (then === undefined) return cadences;
   const flag = '--eval-every';
-  const isTyped = given.has(flag) && Number(given.get(flag)) !== then;
+  const isOther = rounds.now !== rounds.before;
+  const isStored = !isOther && given.get(flag) === stored.get(flag);
+  const isTyped = given.has(flag) && !isStored && Number(were.get(flag)) !== then;
   // Other rounds may be validated at another cadence.
-  if (isTyped && ratio !== 1) return cadences;
-  if (!isTyped) return { ...cadences, evaluateEvery: scaled(then, 'count', ratio) };
+  if (isTyped && isOther) return cadences;
+  if (!isTyped) return { ...cadences, evaluateEvery: scaled(then, 'count', rounds.now / rounds.before) };
   throw new SettingsError(
     `${flag} ${given.get(flag)} differs from the reproducible run to resume, which has ${then}`,
     `Leave ${flag} out to continue that run.`,

@@ -1,5 +1,15 @@
 /** The training config with which a run is resumed. */
-import { FLAG_FIELDS, firstWindow, isLocal, valueAt, withOtherRounds, type FlagField, type TrainingConfig } from '@troupe/config';
+import {
+  FLAG_FIELDS,
+  firstWindow,
+  isLocal,
+  saidOfRounds,
+  valueAt,
+  withOtherRounds,
+  type FlagField,
+  type SaidOfRounds,
+  type TrainingConfig,
+} from '@troupe/config';
 import { checkTraining, SettingsError, type Settings } from './settings.js';
 
 type Given = ReadonlyMap<string, string>;
@@ -8,6 +18,15 @@ type Given = ReadonlyMap<string, string>;
 export interface ResumedTraining {
   readonly config: TrainingConfig;
   readonly notes: readonly string[];
+  /** For the next resume. Undefined: the config says it. */
+  readonly said?: SaidOfRounds | undefined;
+}
+
+/** A run as its checkpoint has it. */
+interface Stored {
+  readonly config: TrainingConfig;
+  /** Undefined if its rounds were never changed, or by a release that did not store it. */
+  readonly said: SaidOfRounds | undefined;
 }
 
 /**
@@ -23,26 +42,57 @@ export function resumeTraining(
   { given }: Pick<Settings, 'given'>,
   round: number,
   then: Given = new Map(),
+  said?: SaidOfRounds,
 ): ResumedTraining {
   const isOther = hasOtherRounds(stored, given);
+  const before = { config: stored, said: stored.changedRound === 0 ? saidOfRounds(stored) : said };
+  const news = newsOf(before, given);
   for (const field of FLAG_FIELDS) {
-    if (!isOther || !WITH_OTHER_ROUNDS.includes(field.flag)) checkUnchanged(field, stored, given);
+    if (!isOther || !WITH_OTHER_ROUNDS.includes(field.flag)) checkUnchanged(field, before, given);
   }
   if (given.has('--reproducible') && stored.leaseStreams === 0) throw withoutSwitch('--reproducible');
-  const base = isOther ? takeOtherRounds(stored, given, round) : stored;
+  const base = isOther ? takeOtherRounds(stored, given, news, round) : stored;
   const tuned = tune(base, given, then);
-  const extended = reschedule(tuned.config, stored, given);
+  const extended = reschedule(tuned.config, news, given);
   const config = checkTraining(extended.config);
+  const kept = describeKept(stored, given, news);
   return {
     config,
-    notes: isOther ? [describeOtherRounds(stored, config, round), ...tuned.notes] : [...tuned.notes, ...extended.notes],
+    notes: isOther ? [describeOtherRounds(stored, config, round), ...tuned.notes] : [...tuned.notes, ...kept, ...extended.notes],
+    ...(config.changedRound > 0 && { said: { ...(before.said ?? { ...saidOfRounds(stored), localSteps: 1 }), ...news } }),
   };
 }
 
+/** What a resume says anew of what follows the rounds: neither what the config has, nor what was said before. */
+type News = Partial<Omit<SaidOfRounds, 'localSteps'>>;
+
+function newsOf({ config, said }: Stored, given: Given): News {
+  const anew = (name: keyof News, flag: string, has?: number): News => {
+    const value = Number(given.get(flag));
+    return !given.has(flag) || value === has || value === said?.[name] ? {} : { [name]: value };
+  };
+  return {
+    ...anew('rounds', '--rounds', config.rounds),
+    ...anew('ema', '--ema', config.ema),
+    ...anew('decayRounds', '--lr-rounds'),
+  };
+}
+
+/** A service manager gives the same flags at every start. */
+function describeKept({ rounds, ema }: TrainingConfig, given: Given, news: News): string[] {
+  const kept = (flag: string, name: keyof News, value: number): string[] =>
+    name in news || !differs(given, flag, value)
+      ? []
+      : [
+          `${flag} ${given.get(flag)} was said of the rounds before they changed, and has become ${value}. Another value changes it.`,
+        ];
+  return [...kept('--rounds', 'rounds', rounds), ...kept('--ema', 'ema', ema)];
+}
+
 /** Flags that may have another value in a resume that changes what a round is; the first ones only have to be set. */
-const SET_WITH_THEM: readonly string[] = ['--outer-lr', '--outer-momentum', '--codec', '--ema'];
+const SET_WITH_THEM: readonly string[] = ['--outer-lr', '--outer-momentum', '--codec'];
 const WITH_OTHER_ROUNDS: readonly string[] = [
-  ...['--local-steps', '--tracks', '--lease-streams', '--lr', '--clip'],
+  ...['--local-steps', '--tracks', '--lease-streams', '--lr', '--clip', '--ema'],
   ...SET_WITH_THEM,
 ];
 
@@ -54,8 +104,8 @@ function differs(given: Given, flag: string, then: number): boolean {
   return given.has(flag) && Number(given.get(flag)) !== then;
 }
 
-/** A flag that is typed as it was is what the run had, and follows the rounds. Another value counts as it is. */
-function takeOtherRounds(stored: TrainingConfig, given: Given, round: number): TrainingConfig {
+/** A flag that is typed as it was, or as it was said before, is what the run had, and follows the rounds. Another value counts as it is. */
+function takeOtherRounds(stored: TrainingConfig, given: Given, { ema }: News, round: number): TrainingConfig {
   if (round === 0) {
     throw new SettingsError(
       'the run to resume has no complete round, so there is nothing that could go on with other rounds',
@@ -71,23 +121,41 @@ function takeOtherRounds(stored: TrainingConfig, given: Given, round: number): T
     tracks: whole('--tracks'),
     leaseStreams: whole('--lease-streams'),
   });
-  return { ...config, ...Object.fromEntries(FLAG_FIELDS.flatMap((field) => setWithThem(field, stored, given))) };
+  return {
+    ...config,
+    ...usualFor(config, stored, given),
+    ...Object.fromEntries(FLAG_FIELDS.flatMap((field) => setWithThem(field, stored, given))),
+    ...(ema !== undefined && { ema }),
+  };
 }
 
-function setWithThem({ field, flag, option }: FlagField, stored: TrainingConfig, given: Given): [string, string | number][] {
-  const text = given.get(flag);
-  if (text === undefined || !SET_WITH_THEM.includes(flag)) return [];
-  const value = option?.type === 'choice' ? text : Number(text);
-  return value === valueAt(stored, field) ? [] : [[field, value]];
+/** What only the other kind of round used, or is made for it, has its default again: the run may be older than that. */
+function usualFor(config: TrainingConfig, stored: TrainingConfig, given: Given): Partial<TrainingConfig> {
+  if (isLocal(config) === isLocal(stored)) return {};
+  const flags = isLocal(config) ? ['--outer-lr', '--outer-momentum'] : stored.codec === 'int8-both' ? ['--codec'] : [];
+  const usual = FLAG_FIELDS.filter(({ flag }) => flags.includes(flag) && !given.has(flag));
+  return Object.fromEntries(usual.map((field) => [field.field, readAs(field, field.option!.default!)]));
+}
+
+function readAs({ option }: FlagField, text: string): string | number {
+  return option?.type === 'choice' ? text : Number(text);
+}
+
+function setWithThem(each: FlagField, stored: TrainingConfig, given: Given): [string, string | number][] {
+  const text = given.get(each.flag);
+  if (text === undefined || !SET_WITH_THEM.includes(each.flag)) return [];
+  const value = readAs(each, text);
+  return value === valueAt(stored, each.field) ? [] : [[each.field, value]];
 }
 
 function describeOtherRounds(stored: TrainingConfig, config: TrainingConfig, round: number): string {
   const optimizer = isLocal(stored) === isLocal(config) ? ', the optimizer' : '';
   const afresh = optimizer === '' ? " The optimizer's state fits only the other kind of round, so it starts afresh." : '';
+  const codec = config.codec === stored.codec ? '' : ` Gradients travel as ${config.codec}; until now it was ${stored.codec}.`;
   return (
     `From round ${round} on, rounds are ${describeRounds(config)}; until now they were ${describeRounds(stored)}. Parameters, averages${optimizer}, ` +
     `positions and states of the streams, history and credits go on.${afresh} The run now ends at round ${config.rounds} (it was ` +
-    `${stored.rounds}), and the learning rate goes on with the characters read.`
+    `${stored.rounds}), and the learning rate goes on with the characters read.${codec}`
   );
 }
 
@@ -114,12 +182,12 @@ function tune(stored: TrainingConfig, given: Given, then: Given): ResumedTrainin
 }
 
 /** Other --rounds change when a run ends, and not its learning rate: under a stretched cosine the rate would jump. */
-function reschedule(config: TrainingConfig, stored: TrainingConfig, given: Given): ResumedTraining {
-  const rounds = differs(given, '--rounds', stored.rounds) ? Number(given.get('--rounds')) : config.rounds;
+function reschedule(config: TrainingConfig, news: News, given: Given): ResumedTraining {
+  const { rounds = config.rounds } = news;
   const { schedule } = config;
   if (schedule.kind !== 'cosine') return { config: { ...config, rounds }, notes: [] };
   const usual = schedule.decayRounds || (rounds === config.rounds ? 0 : config.rounds);
-  const chosen = chosenDecay(config, stored, given);
+  const chosen = chosenDecay({ ...config, rounds }, news, given);
   const extended = { ...config, rounds, schedule: { ...schedule, decayRounds: chosen ?? usual } };
   if (chosen !== undefined || rounds === config.rounds) return { config: extended, notes: [] };
   const last = lastDecayRound(config, usual);
@@ -134,13 +202,10 @@ function reschedule(config: TrainingConfig, stored: TrainingConfig, given: Given
 }
 
 /** What --lr-rounds, a number of a round, is for the schedule of the run; undefined: as it was. */
-function chosenDecay(config: TrainingConfig, { schedule, changedRound }: TrainingConfig, given: Given): number | undefined {
+function chosenDecay(config: TrainingConfig, { decayRounds }: News, given: Given): number | undefined {
   const flag = '--lr-rounds';
-  if (!given.has(flag)) return undefined;
-  const round = Number(given.get(flag));
-  if (config.changedRound === 0) return round;
-  const isAsBefore = changedRound === 0 && schedule.kind === 'cosine' && schedule.decayRounds === round;
-  return isAsBefore ? undefined : firstWindow(config, round || config.rounds);
+  if (config.changedRound === 0) return given.has(flag) ? Number(given.get(flag)) : undefined;
+  return decayRounds === undefined ? undefined : firstWindow(config, decayRounds || config.rounds);
 }
 
 function lastDecayRound({ changedRound, changedWindow, localSteps }: TrainingConfig, decay: number): number {
@@ -149,7 +214,14 @@ function lastDecayRound({ changedRound, changedWindow, localSteps }: TrainingCon
 
 const CHANGEABLE = ['--rounds', '--lr-rounds'];
 
-function checkUnchanged({ field, flag, tunable }: FlagField, stored: TrainingConfig, given: Given): void {
+/** Of the schedule, which counts windows once the rounds have changed. */
+const IN_WINDOWS = ['--warmup', '--lr-step'];
+
+function isAsSaid(flag: string, now: string, then: unknown, said: SaidOfRounds): boolean {
+  return IN_WINDOWS.includes(flag) ? Number(now) * said.localSteps === then : flag === '--ema' && Number(now) === said.ema;
+}
+
+function checkUnchanged({ field, flag, tunable }: FlagField, { config: stored, said }: Stored, given: Given): void {
   const [then, now] = [valueAt(stored, field), given.get(flag)];
   // The SHA-256 of the text detects another --corpus.
   if (now === undefined || flag === '--corpus') return;
@@ -159,6 +231,7 @@ function checkUnchanged({ field, flag, tunable }: FlagField, stored: TrainingCon
   if (then === undefined && (part === 'optimizer' || part === 'schedule'))
     throw notResumed(`${flag} has no effect on the run to resume, which has ${part} ${stored[part].kind}`, flag);
   if (then === undefined || (typeof then === 'number' ? then === Number(now) : String(then) === now)) return;
+  if (stored.changedRound > 0 && said && isAsSaid(flag, now, then, said)) return;
   if (typeof then === 'boolean') throw withoutSwitch(flag);
   throw notResumed(`${flag} ${now} differs from the run to resume, which has ${String(then)}`, flag);
 }

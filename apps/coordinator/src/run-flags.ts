@@ -6,6 +6,7 @@ import path from 'node:path';
 import { CheckpointError } from '@troupe/checkpoint';
 import { readRunFile } from '@troupe/checkpoint/node';
 import { negated, shellQuote, STORED_OPTIONS, TUNABLE_OPTIONS, type RunOption } from '@troupe/config';
+import { CADENCE_FLAGS, stepsOf } from './cadences.js';
 import { checkValue, SettingsError } from './settings.js';
 
 /** Flag ("--keep") -> value, "true" for a switch. */
@@ -23,6 +24,10 @@ export async function readRunFlags(folder: string): Promise<Flags> {
     if (value === undefined) continue;
     checkValue(option, value);
     flags.set(option.flag, value);
+  }
+  for (const key of CADENCE_FLAGS.map(stepsOf)) {
+    const steps = stored.get(key);
+    if (steps !== undefined && /^[1-9]\d*$/.test(steps)) flags.set(key, steps);
   }
   return flags;
 }

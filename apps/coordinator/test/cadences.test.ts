@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { cadencesOf, describeChanged, withOtherCadences } from '../src/cadences.js';
+import { cadencesIn, cadencesOf, describeChanged, stepsOf, withStepsCounted } from '../src/cadences.js';
 
 const flags = (...given: [string, string][]) => new Map(given);
 
@@ -18,14 +18,30 @@ describe('the cadences of a run', () => {
   it('follow a resume that changes what a round is, except those that it changes itself', () => {
     const stored = flags(['--eval-every', '64'], ['--checkpoint-every', '96'], ['--sample-every', '0']);
     const given = flags(['--eval-every', '64'], ['--checkpoint-every', '5'], ['--sample-every', '0']);
-    const local = withOtherCadences(given, stored, 32);
-    expect([...local]).toEqual([
+    const rounds = { before: 1, now: 32 };
+    const [were, are] = [1, 32].map((steps) => cadencesIn(steps, given, stored, rounds));
+    expect([...are]).toEqual([
       ['--eval-every', '2'],
       ['--checkpoint-every', '5'],
       ['--sample-every', '0'],
     ]);
-    expect(describeChanged(given, local)).toEqual(['What counts rounds follows them: --eval-every 2 (it was 64).']);
-    expect(describeChanged(given, given)).toEqual([]);
-    expect(withOtherCadences(local, local, 1 / 32).get('--eval-every')).toBe('64');
+    expect(describeChanged(were, are)).toEqual(['What counts rounds follows them: --eval-every 2 (it was 64).']);
+    expect(describeChanged(were, were)).toEqual([]);
+  });
+
+  it('count the rounds for which they were given, in whichever rounds the run is resumed with the same flags', () => {
+    const given = flags(['--eval-every', '100'], ['--checkpoint-every', '200']);
+    const stored = withStepsCounted(given, given, { before: 1, now: 32 });
+    for (const before of [1, 8, 32]) {
+      const local = cadencesIn(32, given, stored, { before, now: 32 });
+      expect(cadencesOf(local, { localSteps: 32 })).toMatchObject({ evaluateEvery: 3, checkpointEvery: 6 });
+      expect([...cadencesIn(1, given, stored, { before, now: 1 })]).toEqual([...given]);
+      expect(withStepsCounted(given, stored, { before, now: 32 })).toEqual(stored);
+    }
+    const other = flags(['--eval-every', '5'], ['--checkpoint-every', '200']);
+    const rounds = { before: 32, now: 32 };
+    expect(cadencesOf(cadencesIn(32, other, stored, rounds), { localSteps: 32 })).toMatchObject({ evaluateEvery: 5 });
+    const then = withStepsCounted(other, stored, rounds);
+    expect([stepsOf('--eval-every'), stepsOf('--checkpoint-every')].map((key) => then.get(key))).toEqual(['32', '1']);
   });
 });

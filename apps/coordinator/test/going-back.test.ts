@@ -107,6 +107,29 @@ describe('a run that an admin takes back', () => {
     await expect.poll(view, { timeout: 5_000 }).toMatchObject({ phase: 'paused', config: { learningRate: 0.00025 } });
   });
 
+  it('has the rounds of the checkpoint, and those that its flags ask for if that is from before they changed', async () => {
+    const flags = ['--rounds=1000000', '--keep=1000', '--eval-every=8', '--ema=0.9'];
+    const exact = await start(...flags, '--reproducible');
+    exact.join('w');
+    const { round: early } = await nth(exact, 'checkpoint', 1);
+    await nth(exact, 'checkpoint', 2);
+    await exact.stop();
+
+    const run = await start(...flags, '--resume', '--local-steps=4', '--tracks=2');
+    run.join('w');
+    const config = async () => (await run.ask('/api/run', { token: TOKEN })).json.config;
+    const changed = await config();
+    const { round: late } = await nth(run, 'checkpoint', 2);
+    expect(changed).toMatchObject({ localSteps: 4, ema: 0.6561 });
+    expect(late).toBeGreaterThan(changed.changedRound);
+    expect((await run.steer({ action: 'back', round: late })).status).toBe(200);
+    expect((await nth(run, 'started', 2)).round).toBe(late);
+    await expect.poll(config, { timeout: 5_000 }).toEqual(changed);
+    expect((await run.steer({ action: 'back', round: early })).status).toBe(200);
+    expect((await nth(run, 'started', 3)).round).toBe(early);
+    await expect.poll(config, { timeout: 5_000 }).toMatchObject({ localSteps: 4, ema: 0.6561, changedRound: early });
+  });
+
   it('gives the same bits as if nothing had happened, when it is reproducible, and keeps its settings', async () => {
     const flags = ['--rounds=60', '--reproducible', '--keep=100'];
     const hash = async (): Promise<string> =>

@@ -1,7 +1,7 @@
 /** What a run needs before it starts, and what it refuses to continue. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { writeCheckpoint } from '@troupe/checkpoint/node';
+import { writeCheckpoint, writeRunFile } from '@troupe/checkpoint/node';
 import { takeCheckpoint, type Evaluation } from '@troupe/conductor';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { prepare, type Preparation } from '../src/preparation.js';
@@ -92,6 +92,59 @@ describe('a resume', () => {
     expect(cadences).toMatchObject({ evaluateEvery: 2, checkpointEvery: 20 });
     expect([flags.untilSaved, flags.afterwards].map((one) => one.get('--checkpoint-every'))).toEqual(['20', '20']);
     expect(notes).toEqual([{ level: 'info', text: expect.stringMatching(/^From round 50 on, rounds are local/) }]);
+  });
+
+  describe('by the same flags at every start, which change what a round is', () => {
+    const start = ['--batch=2', '--rounds=100', '--ema=0.9', '--warmup=10', '--eval-every=10', '--checkpoint-every=20'];
+    const change = [...start, '--local-steps=5', '--tracks=2'];
+
+    /** Saves what was prepared at this round, as the run does. */
+    async function saveAt(round: number, { training, flags, folder }: Preparation): Promise<void> {
+      await writeCheckpoint(out, takeCheckpoint(training, round, ''));
+      await writeRunFile(out, flags.afterwards);
+      await folder.release();
+    }
+
+    it.each([[[]], [['--reproducible']]])('changes it once: %j', async (kind) => {
+      await saveAt(50, await prepareRun(...SMALL, ...start, ...kind));
+      const first = await resume(...change);
+      expect(first.training.config).toMatchObject({ rounds: 60, ema: 0.59049, changedRound: 50 });
+      expect(first.cadences).toMatchObject({ evaluateEvery: 2, checkpointEvery: 4 });
+      await saveAt(51, first);
+      const second = await resume(...change);
+      expect(second.training.config).toEqual(first.training.config);
+      expect(second.cadences).toEqual(first.cadences);
+      expect(second.training.history).toMatchObject({ said: { localSteps: 1, rounds: 100, ema: 0.9, decayRounds: 0 } });
+      await saveAt(52, second);
+      const exact = [...start, '--local-steps=1'];
+      const third = await resume(...exact);
+      expect(third.cadences).toMatchObject({ evaluateEvery: 10, checkpointEvery: 20 });
+      await saveAt(53, third);
+      expect((await resume(...exact)).training.config).toEqual(third.training.config);
+    });
+
+    it('keeps the cadence of a reproducible run, which two changes have rounded twice', async () => {
+      await saveAt(50, await prepareRun(...SMALL, ...start, '--reproducible'));
+      await saveAt(51, await resume(...start, '--local-steps=4', '--tracks=2'));
+      const eight = [...start, '--local-steps=8', '--tracks=2'];
+      const changed = await resume(...eight);
+      expect(changed.cadences.evaluateEvery).toBe(2);
+      await saveAt(52, changed);
+      expect((await resume(...eight)).cadences.evaluateEvery).toBe(2);
+    });
+
+    it.each([[[]], [['--reproducible']]])('and changes it again if the run has gone back behind the change: %j', async (kind) => {
+      await saveAt(50, await prepareRun(...SMALL, ...start, ...kind));
+      await saveAt(51, await resume(...change));
+      await fs.rm(path.join(out, 'round-00000051.safetensors'));
+      const again = await resume(...change);
+      expect(again.training.config).toMatchObject({ rounds: 60, changedRound: 50 });
+      expect(again.cadences).toMatchObject({ evaluateEvery: 2, checkpointEvery: 4 });
+      await again.folder.release();
+      const exact = await resume(...start);
+      expect(exact.training.config).toMatchObject({ rounds: 100, changedRound: 0 });
+      expect(exact.cadences).toMatchObject({ evaluateEvery: 10, checkpointEvery: 20 });
+    });
   });
 
   it('remembers a best model that was found after the last checkpoint', async () => {

@@ -1,4 +1,4 @@
-import { CELL_NAMES, CELLS } from '@troupe/config';
+import { CELL_NAMES, CELLS, type TrainingConfig } from '@troupe/config';
 import { CELLS as MODEL_CELLS, checkEngineConfig } from '@troupe/model';
 import { LIMITS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
@@ -272,7 +272,8 @@ describe('flags beside --resume', () => {
       expect(notes).toEqual([
         'From round 10 on, rounds are local, with 10 steps of 4 tracks each; until now they were exact. Parameters, averages, positions and ' +
           "states of the streams, history and credits go on. The optimizer's state fits only the other kind of round, so it starts afresh. " +
-          'The run now ends at round 109 (it was 1000), and the learning rate goes on with the characters read.',
+          'The run now ends at round 109 (it was 1000), and the learning rate goes on with the characters read. Gradients travel as int8-both; ' +
+          'until now it was fp16.',
       ]);
       const back = resumeTraining(config, parseSettings(['--local-steps', '1'], {}), 20);
       expect(back.config).toMatchObject({ localSteps: 1, tracks: 0, rounds: 910 });
@@ -305,7 +306,96 @@ describe('flags beside --resume', () => {
 
     it('change nothing when they are typed again in the run that they made', () => {
       const config = resume(EXACT, '--local-steps', '10');
-      expect(resumeTraining(config, parseSettings(['--local-steps', '10'], {}), 30)).toEqual({ config, notes: [] });
+      expect(resumeTraining(config, parseSettings(['--local-steps', '10'], {}), 30)).toMatchObject({ config, notes: [] });
+    });
+
+    describe('by the same command at every start', () => {
+      const again = (start: string[], change: string[], ...later: [number, string[]][]) => {
+        const settings = (argv: string[]) => parseSettings(argv, {});
+        let last = resumeTraining(training(...start), settings([...start, ...change]), 500);
+        const all = [last];
+        for (const [round, argv] of later) {
+          last = resumeTraining(last.config, settings(argv), round, new Map(), last.said);
+          all.push(last);
+        }
+        return all;
+      };
+
+      it.each<[string, string[], string[]]>([
+        ['--rounds', ['--rounds', '1500'], ['--local-steps', '32']],
+        ['--lr-rounds', ['--rounds', '1500', '--lr-rounds', '1500'], ['--local-steps', '32']],
+        ['--lr-rounds 0', ['--lr-rounds', '0'], ['--local-steps', '32', '--rounds', '2000']],
+        ['--ema', ['--ema', '0.998'], ['--local-steps', '32']],
+        ['--warmup', ['--rounds', '1500', '--local-steps', '32', '--warmup', '3'], ['--local-steps', '1']],
+        [
+          '--lr-step',
+          ['--rounds', '1500', '--local-steps', '32', '--schedule', 'step', '--lr-step', '7'],
+          ['--local-steps', '1'],
+        ],
+        [
+          'what it changes',
+          ['--rounds', '1500'],
+          ['--local-steps', '32', '--rounds', '600', '--ema', '0.9', '--lr-rounds', '900'],
+        ],
+      ])('stay as they have become: %s', (_, start, change) => {
+        const same = [...start, ...change];
+        const [changed, ...later] = again(start, change, [501, same], [502, []], [503, same]);
+        expect(changed.config.changedRound).toBe(500);
+        for (const { config, said } of later) expect([config, said]).toEqual([changed.config, changed.said]);
+      });
+
+      it('follow the next change as well, and each says what has become of --rounds', () => {
+        const start = ['--rounds', '1500', '--ema', '0.998', '--warmup', '30'];
+        const eight = [...start, '--local-steps', '8'];
+        const [, local, other, same] = again(
+          start,
+          ['--local-steps', '32'],
+          [501, [...start, '--local-steps', '32']],
+          [510, eight],
+          [511, eight],
+        );
+        expect(local.notes).toEqual([
+          '--rounds 1500 was said of the rounds before they changed, and has become 532. Another value changes it.',
+          '--ema 0.998 was said of the rounds before they changed, and has become 0.937945. Another value changes it.',
+        ]);
+        expect(other.config).toMatchObject({ localSteps: 8, rounds: 598, ema: 0.984112 });
+        expect(same.config).toEqual(other.config);
+      });
+
+      it('count as typed once they say something else, and again when a run goes back behind that', () => {
+        const start = ['--rounds', '1500'];
+        const longer = ['--rounds', '3000', '--local-steps', '32'];
+        const [first, second, third] = again(start, ['--local-steps', '32'], [600, longer], [700, longer]);
+        expect([second.config.rounds, third.config.rounds]).toEqual([3_000, 3_000]);
+        const back = resumeTraining(first.config, parseSettings(longer, {}), 550, new Map(), first.said);
+        expect(back.config.rounds).toBe(3_000);
+        const shorter = resumeTraining(second.config, parseSettings(start, {}), 700, new Map(), second.said);
+        expect(shorter.config.rounds).toBe(1_500);
+        expect(() => resumeTraining(first.config, parseSettings(['--ema', '0.5'], {}), 550, new Map(), first.said)).toThrow(
+          refused(/^--ema 0.5 differs/),
+        );
+      });
+
+      it('are compared with the config where an older release has changed the rounds', () => {
+        const { config } = resumed(EXACT, '--local-steps', '10');
+        expect(resumeTraining(config, parseSettings(['--rounds', '200'], {}), 30).config.rounds).toBe(200);
+        expect(() => resumeTraining(config, parseSettings(['--ema', '0.99'], {}), 30)).toThrow(refused(/^--ema 0.99 differs/));
+      });
+    });
+
+    it('take the default of what only the other kind of round used, unless it is typed', () => {
+      const old = { ...training(), outerLearningRate: 0.7, outerMomentum: 0.9 };
+      const become = (stored: TrainingConfig, ...argv: string[]) => resumeTraining(stored, parseSettings(argv, {}), 10);
+      const local = become(old, '--local-steps', '8').config;
+      expect(local).toMatchObject({ outerLearningRate: 1, outerMomentum: 0.7, codec: 'fp16' });
+      expect(become(old, '--local-steps', '8', '--outer-momentum', '0.9').config).toMatchObject({ outerMomentum: 0.9 });
+      expect(become({ ...old, localSteps: 4, tracks: 8 }, '--local-steps', '8').config).toMatchObject({ outerMomentum: 0.9 });
+      const both = { ...local, codec: 'int8-both' as const };
+      const exact = become(both, '--local-steps', '1');
+      expect(exact.config.codec).toBe('fp16');
+      expect(exact.notes[0]).toMatch(/ Gradients travel as fp16; until now it was int8-both\.$/);
+      expect(become(both, '--local-steps', '1', '--codec', 'int8-both').config.codec).toBe('int8-both');
+      expect(become({ ...local, codec: 'fp32' }, '--local-steps', '1').config.codec).toBe('fp32');
     });
 
     it('let --rounds and --lr-rounds count rounds afterwards as before', () => {

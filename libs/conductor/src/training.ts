@@ -13,7 +13,16 @@ import {
   type ParameterLayout,
 } from '@troupe/model';
 import { createReplica, learningRateAt, snapshotBytes, type OptimizerState, type Replica } from '@troupe/optim';
-import { firstWindow, isLocal, leaseBodyBytes, LIMITS, roundOptimizer, unitStreams, type TrainingConfig } from '@troupe/protocol';
+import {
+  firstWindow,
+  isLocal,
+  leaseBodyBytes,
+  LIMITS,
+  roundOptimizer,
+  unitStreams,
+  type SaidOfRounds,
+  type TrainingConfig,
+} from '@troupe/protocol';
 import { isAverageBetter, lossOf, type EvaluationPoint } from '@troupe/run';
 import { createStreamStates, type StreamStates } from './stream-states.js';
 
@@ -24,6 +33,8 @@ export type Evaluation = EvaluationPoint;
 export interface ValidationHistory {
   /** Rounds between validations. Only in a reproducible run, whose files depend on it. */
   readonly evaluateEvery?: number;
+  /** Of a run whose rounds a resume has changed. */
+  readonly said?: SaidOfRounds;
   readonly evaluations: Evaluation[];
   best: Evaluation | undefined;
 }
@@ -74,6 +85,7 @@ export type TrainingSource = Pick<Training, 'runId' | 'config' | 'vocabulary' | 
   readonly initial?: Float32Array | undefined;
   /** Rounds between validations. */
   readonly evaluateEvery: number;
+  readonly said?: SaidOfRounds | undefined;
 };
 
 /** Whether the run gives the same bits whichever workers compute it. */
@@ -86,7 +98,7 @@ export function isReproducible({ leaseStreams }: TrainingConfig): boolean {
  * @throws ModelTooLarge; CorpusError `too_short`; CheckpointError `mismatch` when the checkpoint does not belong to the text
  * and the config, or its parameters are not those that were saved
  */
-export function createTraining({ checkpoint, initial, evaluateEvery, ...source }: TrainingSource): Training {
+export function createTraining({ checkpoint, initial, evaluateEvery, said, ...source }: TrainingSource): Training {
   const { config, split } = source;
   requireFittingModel(config);
   const layout = createLayout(config.model);
@@ -107,7 +119,7 @@ export function createTraining({ checkpoint, initial, evaluateEvery, ...source }
     stateFloats,
     replica,
     states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
-    history: { ...validationHistoryOf(checkpoint), ...(isReproducible(config) && { evaluateEvery }) },
+    history: { ...validationHistoryOf(checkpoint), ...(isReproducible(config) && { evaluateEvery }), ...(said && { said }) },
   };
 }
 
@@ -336,12 +348,20 @@ function restarted(replica: Replica, { optimizer }: Checkpoint): OptimizerState 
 }
 
 export function validationHistoryOf(checkpoint: Checkpoint | undefined): ValidationHistory {
-  const { evaluations, best, evaluateEvery } = (checkpoint?.history ?? {}) as Partial<ValidationHistory>;
+  const { evaluations, best, evaluateEvery, said } = (checkpoint?.history ?? {}) as Partial<ValidationHistory>;
   return {
     ...(typeof evaluateEvery === 'number' && { evaluateEvery }),
+    ...(isSaid(said) && { said }),
     evaluations: Array.isArray(evaluations) ? [...evaluations] : [],
     best,
   };
+}
+
+/** An older release lacks it. */
+function isSaid(said: Partial<SaidOfRounds> | undefined): said is SaidOfRounds {
+  const isNumber = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value);
+  const { localSteps, rounds, ema, decayRounds = 0 } = said ?? {};
+  return [localSteps, rounds, ema, decayRounds].every(isNumber);
 }
 
 function roundsAboveLimitOf(checkpoint: Checkpoint | undefined): number {

@@ -11,6 +11,24 @@ export interface OtherRounds {
 }
 
 /**
+ * What the flags that follow the rounds said last, in the rounds for which they were said: a resume that says the same again changes
+ * nothing, whatever has become of them in the config.
+ */
+export interface SaidOfRounds {
+  /** H with which the run was started: the schedule then counted rounds of so many windows. */
+  readonly localSteps: number;
+  readonly rounds: number;
+  readonly ema: number;
+  /** Of a cosine schedule. */
+  readonly decayRounds?: number | undefined;
+}
+
+/** Of a run whose rounds were never changed, they are in its config. */
+export function saidOfRounds({ localSteps, rounds, ema, schedule }: TrainingConfig): SaidOfRounds {
+  return { localSteps, rounds, ema, ...(schedule.kind === 'cosine' && { decayRounds: schedule.decayRounds }) };
+}
+
+/**
  * The config of a run that has other rounds from `round` on, above 0. It ends after as many windows as before, or less than one round
  * later; learning rate and average go on with the windows.
  */

@@ -14,7 +14,7 @@ export {
   type OptionValues,
 } from './app-options.js';
 export { OPTION_GROUPS, type OptionGroup } from './field.js';
-export { withOtherRounds, type OtherRounds } from './changed-rounds.js';
+export { saidOfRounds, withOtherRounds, type OtherRounds, type SaidOfRounds } from './changed-rounds.js';
 export {
   configFromFlags,
   FLAG_FIELDS,

@@ -13,6 +13,7 @@ export {
   unitStreams,
   type GradientCodec,
   type Limits,
+  type SaidOfRounds,
   type Topology,
   type TrainingConfig,
 } from '@troupe/config';
