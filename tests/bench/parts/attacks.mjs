@@ -78,6 +78,8 @@ async function suffer({ name, size, descriptors, members = 0 }, spanMs, out) {
   const coordinator = start([...NODE_FLAGS, COORDINATOR, ...flags], limited);
   /** @type {ReturnType<typeof start>[]} */
   const others = [];
+  /** @type {ReturnType<typeof watchMemory> | undefined} */
+  let memory;
   let [address, ready, rounds] = ['', 0, 0];
   const rate = async () => {
     const [from, startMs] = [rounds, performance.now()];
@@ -97,7 +99,7 @@ async function suffer({ name, size, descriptors, members = 0 }, spanMs, out) {
     void coordinator.read((event) => (event.event === 'round' && rounds++, false)).catch(() => {});
     await delay(SETTLE_MS);
     const before = await rate();
-    const memory = watchMemory(coordinator.pid);
+    memory = watchMemory(coordinator.pid);
     const attacker = start([ATTACKER, address, name]);
     others.push(attacker);
     await attacker.read((line) => line.attacking === true);
@@ -110,6 +112,7 @@ async function suffer({ name, size, descriptors, members = 0 }, spanMs, out) {
     const after = await rate();
     return { ratio: (2 * during) / (before + after), perSecond: during, megabytes, joins, tries: JOINS, sent };
   } finally {
+    memory?.grown();
     await Promise.all([...others, coordinator].map((each) => each.end()));
   }
 }

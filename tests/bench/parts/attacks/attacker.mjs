@@ -49,6 +49,8 @@ async function join(k, heard = () => {}) {
     token: process.env.TROUPE_TOKEN,
     name: `attacker-${k}`,
     kind: 'node',
+    credited: false,
+    team: '',
   });
   return { socket, welcome: await welcomed };
 }
