@@ -1,5 +1,5 @@
 /** docs/benchmarks.md: one section per part, each with its own command, machine and date, so that parts can be measured separately. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import prettier from 'prettier';
 
@@ -39,7 +39,11 @@ export async function writeDocument(parts, measured, machine) {
       : renderSection(name, part, result, machine);
   });
   const options = (await prettier.resolveConfig(FILE)) ?? {};
-  await writeFile(FILE, await prettier.format([INTRODUCTION, ...sections].join('\n\n'), { ...options, parser: 'markdown' }));
+  const text = await prettier.format([INTRODUCTION, ...sections].join('\n\n'), { ...options, parser: 'markdown' });
+  // A process that breaks while it writes would leave nothing of the other parts.
+  const unfinished = `${FILE}.unfinished`;
+  await writeFile(unfinished, text);
+  await rename(unfinished, FILE);
   return FILE;
 }
 
