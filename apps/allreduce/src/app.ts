@@ -69,7 +69,7 @@ function checkSecret(secret: string | undefined, host: string, { TROUPE_TOKEN: o
 /**
  * Runs the service until `signal` aborts. Resolves with the exit code: 0, 1 (cannot listen) or 2
  * (usage).
- * @param most sockets that may be open at each port; fewer if the process may not have so many
+ * @param most open sockets at each port, unless the process has room for fewer
  */
 export async function runAllreduce(shell: AppShell, most = MOST_SOCKETS): Promise<number> {
   const { args, env, out, err, signal } = shell;

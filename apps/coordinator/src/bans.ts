@@ -10,8 +10,10 @@ import type { RunFolder } from './run-folder.js';
 const line = (length: number) => v.pipe(v.string(), v.maxLength(length), v.regex(/^[^\p{Cc}]*$/u));
 const ADDRESS_LENGTH = 256;
 
+export const BanIdSchema = v.pipe(v.string(), v.regex(/^b\d{1,15}$/));
+
 const BanSchema = v.strictObject({
-  id: v.pipe(v.string(), v.regex(/^b\d{1,15}$/)),
+  id: BanIdSchema,
   at: v.pipe(v.number(), v.safeInteger()),
   by: v.picklist(['admin', 'audit']),
   address: line(ADDRESS_LENGTH),

@@ -63,18 +63,18 @@ export function resumeTraining(
   };
 }
 
-/** What a resume says anew of what follows the rounds: neither what the config has, nor what was said before. */
+/** Values that this resume changes among the flags that follow the rounds: those in the config, and those given before, are no news. */
 type News = Partial<Omit<SaidOfRounds, 'localSteps'>>;
 
 function newsOf({ config, said }: Stored, given: Given): News {
-  const anew = (name: keyof News, flag: string, has?: number): News => {
+  const changed = (name: keyof News, flag: string, current?: number): News => {
     const value = Number(given.get(flag));
-    return !given.has(flag) || value === has || value === said?.[name] ? {} : { [name]: value };
+    return !given.has(flag) || value === current || value === said?.[name] ? {} : { [name]: value };
   };
   return {
-    ...anew('rounds', '--rounds', config.rounds),
-    ...anew('ema', '--ema', config.ema),
-    ...anew('decayRounds', '--lr-rounds'),
+    ...changed('rounds', '--rounds', config.rounds),
+    ...changed('ema', '--ema', config.ema),
+    ...changed('decayRounds', '--lr-rounds'),
   };
 }
 

@@ -184,8 +184,8 @@ export class ControlServer {
   }
 
   /**
-   * Disconnects a worker whose link is too slow for a snapshot, or for the updates meanwhile. It may join again after a rest, unless nobody else is there. Others of its
-   * address and name, as a school or an office may have, do not suffer.
+   * Disconnects a worker whose link is too slow for a snapshot, or for the updates meanwhile. It may join again after a rest, or at once if
+   * nobody else is there. Others with its address and name, as in a school or an office, are not affected.
    * @returns the rest, ms
    */
   leaveOut(workerId: string, reason: string): number {

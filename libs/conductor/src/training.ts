@@ -336,8 +336,7 @@ function startingReplica(
 
 /** Whether its optimizer stepped with gradients and will step with differences, or the other way round. */
 function isOfOtherKind(checkpoint: Checkpoint, config: TrainingConfig): boolean {
-  const { localSteps = 1 } = checkpoint.config as Partial<TrainingConfig>;
-  return isLocal({ localSteps }) !== isLocal(config);
+  return isLocal(checkpoint.config as Partial<TrainingConfig>) !== isLocal(config);
 }
 
 /** The state of a new optimizer. Its steps are counted on: the average of the parameters, which goes on, depends on them. */

@@ -11,11 +11,11 @@ export interface OtherRounds {
 }
 
 /**
- * What the flags that follow the rounds said last, in the rounds for which they were said: a resume that says the same again changes
- * nothing, whatever has become of them in the config.
+ * The values that people last gave for the flags that follow the rounds, before any scaling. A resume that gives the same value again
+ * changes nothing, although the config holds a scaled one.
  */
 export interface SaidOfRounds {
-  /** H with which the run was started: the schedule then counted rounds of so many windows. */
+  /** H at the start of the run: the windows in one of the rounds that the schedule counted. */
   readonly localSteps: number;
   readonly rounds: number;
   readonly ema: number;

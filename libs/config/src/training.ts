@@ -449,8 +449,8 @@ export interface TrainingConfig extends Complete<typeof TRAINING_FIELDS> {
   readonly schedule: ScheduleConfig;
 }
 
-/** Whether tracks take steps by themselves between the rounds. */
-export function isLocal({ localSteps }: Pick<TrainingConfig, 'localSteps'>): boolean {
+/** Whether tracks take steps by themselves between the rounds. The config of an old run has no `localSteps`. */
+export function isLocal({ localSteps = 1 }: Partial<Pick<TrainingConfig, 'localSteps'>>): boolean {
   return localSteps > 1;
 }
 

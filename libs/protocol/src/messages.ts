@@ -543,7 +543,8 @@ export const RejectedSchema = v.strictObject({
 
 /**
  * A whole contribution, of a lease that was granted with an audit, or with a norm beyond that of its grant. With `copy` it comes before its
- * `counted`; with `hold`, and with `norm`, the service waits for `rule`. Body: the coded gradient as workers send it, the last segment first, then end states float32 [streams, L, S, H].
+ * `counted`; with `hold`, and with `norm`, the service waits for `rule`. Body: the coded gradient as workers send it, the last segment
+ * first, then end states float32 [streams, L, S, H].
  */
 export const AuditSchema = v.strictObject({
   type: v.literal('audit'),

@@ -28,7 +28,7 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
   topology: topologyText,
   thinLinks: ({ workers, utilisation, localUtilisation, localSteps, tracks }) =>
     `${counted(workers, 'worker')} on thin links: busy ${percentText(utilisation)} of the time; ` +
-    `--local-steps ${localSteps} --tracks ${tracks} --codec int8-both would make it ${percentText(localUtilisation)}`,
+    `${localRoundsFlags(localSteps, tracks)} would make it ${percentText(localUtilisation)}`,
   reopened: ({ lent }) => `the all-reduce service is back, and the round starts over; ${lentText(lent)}`,
 };
 
@@ -57,6 +57,11 @@ export function parkedText(faster: number, workers = 1): string {
   const without = workers === 1 ? 'without it' : 'without them';
   const percent = Math.round(faster * 100);
   return percent >= 1 ? `the round is ${percent} % faster ${without}` : `the round is as fast ${without}`;
+}
+
+/** The flags of local rounds that keep workers on thin links busy, as people type them. */
+export function localRoundsFlags(localSteps: number, tracks: number): string {
+  return `--local-steps ${localSteps} --tracks ${tracks} --codec int8-both`;
 }
 
 /** Why a worker is parked whose link cannot take the updates. */

@@ -1,6 +1,6 @@
 /** What is wrong with a run: a pure function of what it has reported. */
+import { isLocal, roundsOfWindows } from '@troupe/config';
 import { adviseLocalRounds } from '@troupe/scheduler';
-import { roundsOfWindows } from '@troupe/config';
 import { lossOf, type EvaluationPoint, type PointColumns, type RunView } from './view.js';
 
 /** What the findings depend on. */
@@ -132,8 +132,8 @@ function network({ view, points }: Symptoms): Finding | undefined {
 
 /** As if all workers were like the last one of each round. */
 function localRounds({ config, corpus, workerCount }: NonNullable<Symptoms['view']>, computeMs: number, transferMs: number) {
-  const { streams, window, codec, leaseStreams, localSteps } = config;
-  if (!corpus || leaseStreams > 0 || localSteps > 1) return undefined;
+  const { streams, window, codec, leaseStreams } = config;
+  if (!corpus || leaseStreams > 0 || isLocal(config)) return undefined;
   const charsPerSecond = (streams * window * 1_000) / (workerCount * computeMs);
   const workers = Array.from({ length: workerCount }, () => ({ workerId: '', charsPerSecond, transferMs, held: 0 }));
   const windowsPerPass = Math.floor((corpus.train - 1) / (streams * window));

@@ -17,6 +17,7 @@ export {
   isWarnedOf,
   bannedText,
   laggingText,
+  localRoundsFlags,
   parkedText,
   waitingText,
   type DecisionKind,

@@ -1,4 +1,5 @@
 /** How much a worker exchanges, from the settings of its run. */
+import { isLocal } from '@troupe/config';
 
 /** Sizes that are not known are 0. */
 export interface Exchange {
@@ -38,7 +39,7 @@ export function roundTraffic(parameters: number, exchange: Exchange, workers: nu
   const contributions = Math.max(1, leases / workers);
   const ownStreams = streams / workers;
   const tokenBytes = ownStreams * localSteps * (window + 1) * 2;
-  const rateBytes = localSteps > 1 ? contributions * localSteps * 4 : 0;
+  const rateBytes = isLocal(exchange) ? contributions * localSteps * 4 : 0;
   return {
     sentBytes:
       OVERHEAD * (contributions * parameters * upBytes + ownStreams * stateFloats * 4) + contributions * MESSAGES.sentBytes,
@@ -60,5 +61,5 @@ const SLOTS: ReadonlyMap<unknown, number> = new Map([
 
 /** The step of a local round is one of SGD, whatever the tracks take. @param optimizer its kind; an unknown one counts as Adam */
 export function optimizerSlotsOf(optimizer: unknown, localSteps: number): number {
-  return SLOTS.get(localSteps > 1 ? 'sgd' : optimizer) ?? SLOTS.get('adam')!;
+  return SLOTS.get(isLocal({ localSteps }) ? 'sgd' : optimizer) ?? SLOTS.get('adam')!;
 }

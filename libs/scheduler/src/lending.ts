@@ -1,5 +1,5 @@
 /** Keeps track of leases: grants them, takes them back, marks them late. step.ts decides when. */
-import { firstWindow } from '@troupe/protocol';
+import { firstWindow, isLocal } from '@troupe/protocol';
 import {
   ascending,
   dealUnits,
@@ -122,8 +122,8 @@ export function cancelOvertaken(state: RunState, units: readonly number[], effec
 }
 
 /** Whether an open lease covers the unit. In a local run it may have waited at several workers, and each of them takes minutes for it. */
-function isContested({ units, leases, settings: { localSteps = 1 } }: RunState, index: number): boolean {
-  if (localSteps > 1) return [...leases.values()].some((lease) => lease.units.includes(index));
+function isContested({ units, leases, settings }: RunState, index: number): boolean {
+  if (isLocal(settings)) return [...leases.values()].some((lease) => lease.units.includes(index));
   const { reliableLeases, unreliableLease } = units[index];
   return reliableLeases > 0 || (unreliableLease !== undefined && leases.has(unreliableLease));
 }
@@ -246,8 +246,7 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
 
 /** Lends what waits at workers of a local round to idle ones too. A worker that is done with one lease is idle again. */
 function lendWaiting(state: RunState, nowMs: number, effects: RunEffect[]): void {
-  const { settings, idle } = state;
-  if ((settings.localSteps ?? 1) === 1 || idle.size === 0) return;
+  if (!isLocal(state.settings) || state.idle.size === 0) return;
   for (const { worker, lease } of relieve(state, freeWorkers(state, nowMs))) {
     markUnreliable(state, lease);
     grantLeases(state, worker, lease.units, false, nowMs, effects);

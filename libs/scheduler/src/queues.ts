@@ -15,11 +15,12 @@ export interface Relief {
   readonly worker: WorkerRecord;
 }
 
-/** @param free workers that have nothing to do. Each gets at most one lease: then it is asked again. */
+/**
+ * Of a local round.
+ * @param free workers that have nothing to do. Each gets at most one lease: then it is asked again.
+ */
 export function relieve(state: RunState, free: readonly WorkerRecord[]): Relief[] {
-  const { localSteps = 1 } = state.settings;
-  if (localSteps === 1 || free.length === 0) return [];
-  const waiting = [...state.workers.values()].flatMap((holder) => waitingAt(state, holder, localSteps));
+  const waiting = [...state.workers.values()].flatMap((holder) => waitingAt(state, holder));
   waiting.sort((a, b) => b.restMs - a.restMs);
   const inOrder = free.toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond);
   return inOrder.flatMap((worker) => {
@@ -36,7 +37,7 @@ interface Waiting {
 }
 
 /** Workers take leases in the order in which they are granted. */
-function waitingAt({ leases }: RunState, holder: WorkerRecord, localSteps: number): Waiting[] {
+function waitingAt({ leases, settings: { localSteps = 1 } }: RunState, holder: WorkerRecord): Waiting[] {
   let characters = 0;
   return [...holder.leases].flatMap((id, place) => {
     const lease = leases.get(id)!;

@@ -4,6 +4,7 @@ import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { brief, LIMITS, printable } from '@troupe/protocol';
 import type { ControlReply } from '@troupe/run';
 import * as v from 'valibot';
+import { BanIdSchema } from '../bans.js';
 import type { GoingBack } from '../going-back.js';
 import type { Report } from '../reporter.js';
 import { ApiFailure } from '../server/http.js';
@@ -16,7 +17,7 @@ const knob = v.optional(v.number());
 const ControlSchema = v.variant('action', [
   v.strictObject({ action: v.picklist(['pause', 'resume', 'checkpoint', 'stop']) }),
   v.strictObject({ action: v.picklist(['kick', 'ban']), workerId, reason }),
-  v.strictObject({ action: v.literal('unban'), ban: v.pipe(v.string(), v.regex(/^b\d{1,15}$/)) }),
+  v.strictObject({ action: v.literal('unban'), ban: BanIdSchema }),
   v.strictObject({ action: v.literal('set'), learningRate: knob, clip: knob }),
   v.strictObject({
     action: v.literal('back'),

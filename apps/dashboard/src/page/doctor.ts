@@ -1,5 +1,5 @@
 /** The run doctor: one line that says what is wrong, and a button for each thing that can be done about it. */
-import type { Finding } from '@troupe/run';
+import { localRoundsFlags, type Finding } from '@troupe/run';
 import { diagnose, type Diagnosis, type Treatment } from '../reading/doctor.js';
 import { isAdmin } from '../state/state.js';
 import { busy } from './busy.js';
@@ -58,8 +58,7 @@ function findingText(page: Page, { finding, treatments }: Diagnosis): string {
 function networkText({ texts, format }: Page, { fraction, local }: Extract<Finding, { kind: 'network' }>): string {
   const percent = format.percent(fraction);
   if (!local) return texts.doctor.network(percent);
-  const flags = `--local-steps ${local.steps} --tracks ${local.tracks} --codec int8-both`;
-  return texts.doctor.networkLocal(percent, flags, format.percent(local.busy));
+  return texts.doctor.networkLocal(percent, localRoundsFlags(local.steps, local.tracks), format.percent(local.busy));
 }
 
 function treatmentText({ texts, format }: Page, treatment: Treatment): string {

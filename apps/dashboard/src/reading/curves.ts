@@ -1,5 +1,5 @@
 /** Turns columns of points into what a chart draws: x values and curves over them, null where a curve has no value. */
-import type { TrainingConfig } from '@troupe/protocol';
+import { isLocal, type TrainingConfig } from '@troupe/protocol';
 import { roundSpeeds, type EvaluationPoint, type PointColumns, type RoundTiming } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 
@@ -68,7 +68,7 @@ export function stepNorms(config: Pick<TrainingConfig, 'clip' | 'localSteps'> | 
   readonly ofDifference: boolean;
   readonly clip: number;
 } {
-  const ofDifference = (config?.localSteps ?? 1) > 1;
+  const ofDifference = config !== undefined && isLocal(config);
   return { ofDifference, clip: ofDifference ? 0 : (config?.clip ?? 0) };
 }
 

@@ -1,6 +1,6 @@
 /** What the coordinator says of its run at /api/run. The answer is not trusted: a field of another shape counts as absent. */
 import { CELLS, stateSize } from '@troupe/model';
-import { CODED_BYTES } from '@troupe/protocol';
+import { CODED_BYTES, isLocal } from '@troupe/protocol';
 import { printableLines } from '@troupe/protocol/text';
 import { optimizerSlotsOf, type Exchange } from '@troupe/run';
 
@@ -112,7 +112,11 @@ function exchangeOf(json: Readonly<Record<string, unknown>>): Exchange {
   const localSteps = Math.max(1, whole(config.localSteps) ?? 1);
   // A track is a lease of its own, and so is a work unit of a reproducible run.
   const leaseStreams = whole(config.leaseStreams) ?? 0;
-  const leases = localSteps > 1 ? whole(config.tracks) : leaseStreams > 0 ? Math.ceil(streams / leaseStreams) : undefined;
+  const leases = isLocal({ localSteps })
+    ? whole(config.tracks)
+    : leaseStreams > 0
+      ? Math.ceil(streams / leaseStreams)
+      : undefined;
   return {
     ...codedBytes(json.codec),
     ...{ streams, window: whole(json.window) ?? 0, localSteps, leases, stateFloats: stateFloatsOf(config.model) },

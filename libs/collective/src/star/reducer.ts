@@ -130,10 +130,11 @@ class Reducer implements RunServer {
 
   #hold(sum: RangeSum, key: ContributionKey, intake: Intake): void {
     const { defect = '' } = intake;
-    const isMeasured = defect === '' && this.#grants.find(key)?.mostNorm !== undefined;
+    const grant = this.#grants.find(key);
+    const isMeasured = defect === '' && grant?.mostNorm !== undefined;
     const measured = isMeasured ? { squares: sum.squaresOf(intake) } : {};
     if (defect === '') {
-      if (isAudited(this.#grants.find(key))) this.#copy(key, intake.memory.slice());
+      if (isAudited(grant)) this.#copy(key, intake.memory.slice());
       this.#sendMeasures(sum.hold(keyOf(key), intake));
     } else sum.release(intake);
     const serviceMs = this.#addMs + this.#sendMs;
